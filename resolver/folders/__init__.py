@@ -1,0 +1,65 @@
+"""Which input of which node loads from which folder.
+
+Nothing of this is stated by ComfyUI, so it is gathered, the surest first:
+
+1. *stated* by the user in ``model_resolver_folders.yaml``,
+2. *observed* on the installed node classes (``observed.py``),
+3. *learned* from the official templates (``learned.py``), also for nodes that are not installed,
+4. learned by the input's name alone, where all known nodes agree (``lora_name`` -> ``loras``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class NodeInputs:
+    """What is known of one node type.
+
+    ``order``: its widget inputs in the editor's order, empty if unknown. ``folders``: for each input
+    that lists model files, the folders it lists, the main one first. ``choices``: inputs that are
+    combos without models in them.
+    """
+
+    order: tuple[str, ...] = ()
+    folders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    choices: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class FolderKnowledge:
+    """All that is known, by node type. ``by_input``: folder by input name, for types nobody knows."""
+
+    stated: Mapping[str, NodeInputs] = field(default_factory=dict)
+    observed: Mapping[str, NodeInputs] = field(default_factory=dict)
+    learned: Mapping[str, NodeInputs] = field(default_factory=dict)
+    by_input: Mapping[str, str] = field(default_factory=dict)
+
+    def order(self, node_type: str) -> tuple[str, ...]:
+        """The widget names of a node type in the editor's order; empty if unknown."""
+        for layer in (self.stated, self.observed, self.learned):
+            known = layer.get(node_type)
+            if known is not None and known.order:
+                return known.order
+        return ()
+
+    def folders(self, node_type: str, input_name: str) -> tuple[str, ...]:
+        """The folders an input loads from, the main one first; empty if it is no model input."""
+        for layer in (self.stated, self.observed, self.learned):
+            known = layer.get(node_type)
+            if known is not None and input_name in known.folders:
+                return known.folders[input_name]
+        if node_type in self.observed:
+            return ()  # installed, and this input lists no models
+        folder = self.by_input.get(input_name)
+        return (folder,) if folder else ()
+
+    def is_choice(self, node_type: str, input_name: str) -> bool:
+        """Whether an installed node offers a fixed choice without model files there."""
+        known = self.observed.get(node_type)
+        return known is not None and input_name in known.choices
+
+    def is_installed(self, node_type: str) -> bool:
+        return node_type in self.observed

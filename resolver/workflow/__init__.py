@@ -1,0 +1,79 @@
+"""Reading workflows: bytes -> ``Workflow`` (a flat list of nodes with their values and activity).
+
+``read.py`` takes bytes or a JSON object and tells the formats apart; ``ui.py`` walks what the editor
+saves, with subgraphs; ``api.py`` walks what the editor sends to ``/prompt``; ``references.py`` tells
+which values name models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class EmbeddedModel:
+    """One entry of ComfyUI's own metadata (``properties.models`` of a node, or top-level ``models``).
+
+    Source: ``zModelFile`` in the frontend's workflow schema. ``hash`` is hex in the algorithm
+    ``hash_type`` (upper case, e.g. ``SHA256``). ``active``: whether its node takes part in a run.
+    """
+
+    name: str
+    url: str | None
+    directory: str | None
+    hash: str | None
+    hash_type: str | None
+    active: bool = True
+
+    @property
+    def sha256(self) -> str | None:
+        """The hash in lower case, if it is a SHA-256."""
+        value = (self.hash or "").lower()
+        is_sha256 = (self.hash_type or "SHA256").upper().replace("-", "") == "SHA256"
+        well_formed = len(value) == 64 and all(char in "0123456789abcdef" for char in value)
+        return value if is_sha256 and well_formed else None
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node as it would run; nodes inside subgraphs appear once for each instance.
+
+    ``id``: the execution id, e.g. ``433:37`` for node 37 inside the subgraph node 433.
+    ``named``: values by input name, where the node itself states the names (promoted host values
+    included). ``positional``: the values by index, where it does not; empty otherwise.
+    ``linked``: names of inputs that are wired, whose own value is therefore not used.
+    """
+
+    id: str
+    type: str
+    active: bool
+    named: Mapping[str, Any] = field(default_factory=dict)
+    positional: tuple[Any, ...] = ()
+    linked: frozenset[str] = frozenset()
+    models: tuple[EmbeddedModel, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReadWarning:
+    """A part of the workflow that was passed over, and why."""
+
+    code: str
+    message: str
+    node_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A workflow as this program sees it. ``notes``: the texts of its note nodes."""
+
+    format: Literal["ui", "api"]
+    nodes: tuple[Node, ...]
+    models: tuple[EmbeddedModel, ...] = ()
+    notes: tuple[str, ...] = ()
+    warnings: tuple[ReadWarning, ...] = ()
+
+    def embedded(self) -> tuple[EmbeddedModel, ...]:
+        """All metadata entries: the nodes' first, then the workflow's own."""
+        return tuple(entry for node in self.nodes for entry in node.models) + self.models

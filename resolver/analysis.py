@@ -1,0 +1,161 @@
+"""Workflow -> *Analysis*: which models it wants, and whether ComfyUI would find them here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from . import schemas
+from .errors import UnsafeName
+from .folders import FolderKnowledge
+from .host import canonical_folder
+from .library import LibraryFile, Snapshot
+from .names import basename, parse_model_name, to_posix
+from .workflow import EmbeddedModel, Workflow
+from .workflow.references import FoundReference, find_references, has_model_extension
+
+Options = Callable[[str, str], frozenset[str] | None]
+"""(node type, input) -> what ComfyUI offers there now, special values included; None if unknown."""
+
+# The same file name in another place is the same file only if the name says anything.
+_GENERIC_NAMES = frozenset(
+    f"{stem}{extension}"
+    for stem in ("model", "diffusion_pytorch_model", "pytorch_model", "adapter_model", "pytorch_lora_weights")
+    for extension in (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".fp16.safetensors")
+)
+
+
+@dataclass
+class _Wanted:
+    """A model being put together from its references."""
+
+    folder: str | None
+    name: str
+    file: LibraryFile | None
+    metadata: EmbeddedModel | None
+    references: list[schemas.Reference] = field(default_factory=list)
+
+
+def analyze(
+    workflow: Workflow, knowledge: FolderKnowledge, library: Snapshot, options: Options
+) -> schemas.Analysis:
+    """Find the models of ``workflow`` and judge each against ``library``.
+
+    Blocks for milliseconds; call it off the event loop.
+    """
+    wanted: dict[tuple[str | None, str], _Wanted] = {}
+    warnings = [schemas.Notice(code=w.code, message=w.message, node_id=w.node_id) for w in workflow.warnings]
+    for found in find_references(workflow, knowledge):
+        folder, file = _place(found, library)
+        if file is None and _is_special(found, library, options):
+            continue
+        try:
+            name = parse_model_name(found.value)
+        except UnsafeName as error:
+            warnings.append(schemas.Notice(code=error.code, message=error.message, node_id=found.node.id))
+            continue
+        model = wanted.setdefault((folder, name), _Wanted(folder, name, file, found.metadata))
+        if file is None:
+            model.file = None  # one spelling of the name that ComfyUI does not accept is one too many
+        model.metadata = model.metadata or found.metadata
+        model.references.append(
+            schemas.Reference(
+                node_id=found.node.id,
+                node_type=found.node.type,
+                input=found.input,
+                value=found.value,
+                active=found.node.active,
+            )
+        )
+    models = [_judge(model, library) for model in wanted.values()]
+    models.sort(key=lambda model: (not model.active, model.folder or "~", model.name))
+    return schemas.Analysis(
+        format=workflow.format, models=models, summary=_summary(models), warnings=warnings
+    )
+
+
+def model_id(folder: str | None, name: str) -> str:
+    """``loras/style/a.safetensors``; ``?/a.safetensors`` where no folder is known."""
+    return f"{folder or '?'}/{name}"
+
+
+def _place(found: FoundReference, library: Snapshot) -> tuple[str | None, LibraryFile | None]:
+    """The folder a value belongs to, and the file ComfyUI accepts for it."""
+    folders = [canonical_folder(folder) for folder in found.folders]
+    for folder in folders:
+        file = library.accepted(folder, found.value)
+        if file is not None:
+            return folder, file
+    for folder in folders:
+        spec = library.folders.get(folder)
+        if spec is not None and spec.extensions and spec.lists(found.value):
+            return folder, None
+    return (folders[0] if folders else None), None
+
+
+def _is_special(found: FoundReference, library: Snapshot, options: Options) -> bool:
+    """Whether the value is one the node offers beside files (``None``, ``pixel_space``), not a file."""
+    if has_model_extension(found.value):
+        return False
+    offered = options(found.node.type, found.input)
+    if offered is not None:
+        return found.value in offered or not _can_be_listed(found, library)
+    # Nobody can say what the node offers; lists of model files have extensions.
+    return found.metadata is None
+
+
+def _can_be_listed(found: FoundReference, library: Snapshot) -> bool:
+    specs = [library.folders.get(canonical_folder(folder)) for folder in found.folders]
+    return any(
+        spec is not None and (spec.lists(found.value) or "folder" in spec.extensions) for spec in specs
+    )
+
+
+def _judge(model: _Wanted, library: Snapshot) -> schemas.Model:
+    alternatives: list[schemas.Alternative] = []
+    status: schemas.Status = "present" if model.file else "missing"
+    if model.file is None and basename(model.name).lower() not in _GENERIC_NAMES:
+        by_path: dict[str, schemas.Alternative] = {}
+        for alternative in (_alternative(model, file) for file in library.named(model.name)):
+            # Two folders may share a root (unet_gguf, diffusion_models): one file, one alternative.
+            known = by_path.get(alternative.path)
+            if known is None or known.score < alternative.score:
+                by_path[alternative.path] = alternative
+        alternatives = sorted(by_path.values(), key=lambda a: (-a.score, a.folder, a.name))
+        if alternatives:
+            status = "elsewhere"
+    metadata = model.metadata
+    return schemas.Model(
+        id=model_id(model.folder, model.name),
+        folder=model.folder,
+        name=model.name,
+        status=status,
+        active=any(reference.active for reference in model.references),
+        path=model.file.path if model.file else None,
+        size=model.file.size if model.file else None,
+        sha256=metadata.sha256 if metadata else None,
+        url=metadata.url if metadata else None,
+        references=model.references,
+        alternatives=alternatives,
+    )
+
+
+def _alternative(model: _Wanted, file: LibraryFile) -> schemas.Alternative:
+    """The same file name in another place: surer in the same folder, surest at the same subfolder."""
+    if file.folder != model.folder:
+        score = 0.8
+    elif file.name == to_posix(model.name):
+        score = 1.0
+    else:
+        score = 0.9
+    return schemas.Alternative(
+        path=file.path, folder=file.folder, name=file.name, same_content=None, score=score
+    )
+
+
+def _summary(models: list[schemas.Model]) -> schemas.Summary:
+    counts = {
+        status: sum(model.status == status for model in models)
+        for status in ("present", "missing", "elsewhere")
+    }
+    return schemas.Summary(total=len(models), **counts, unknown=sum(model.folder is None for model in models))

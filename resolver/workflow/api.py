@@ -1,0 +1,56 @@
+"""The API format: ``{"<id>": {"class_type", "inputs": {name: value or [id, slot]}}}``.
+
+Source: what ComfyUI's ``POST /prompt`` takes (server.py, execution.py ``validate_prompt``).
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeGuard
+
+from . import Node, ReadWarning, Workflow
+from .metadata import embedded_models
+
+
+def is_api_format(content: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether ``content`` maps ids to nodes; a stray entry beside real nodes does not spoil it."""
+    return isinstance(content, dict) and any(
+        isinstance(node, dict) and isinstance(node.get("class_type"), str) for node in content.values()
+    )
+
+
+def read_api(content: dict[str, Any]) -> Workflow:
+    """Flatten an API-format workflow. Everything in it takes part: the editor leaves muted nodes out."""
+    nodes: list[Node] = []
+    warnings: list[ReadWarning] = []
+    for node_id, node in content.items():
+        if not isinstance(node, dict) or not isinstance(node.get("class_type"), str):
+            warnings.append(
+                ReadWarning("NODE_SKIPPED", "An entry without a class_type was skipped.", str(node_id))
+            )
+            continue
+        inputs = node.get("inputs")
+        if not isinstance(inputs, dict):
+            inputs = {}
+        linked = frozenset(name for name, value in inputs.items() if _is_link(value))
+        metadata = node.get("properties")
+        nodes.append(
+            Node(
+                id=str(node_id),
+                type=node["class_type"],
+                active=True,
+                named={name: value for name, value in inputs.items() if name not in linked},
+                linked=linked,
+                models=embedded_models(metadata.get("models")) if isinstance(metadata, dict) else (),
+            )
+        )
+    return Workflow("api", tuple(nodes), warnings=tuple(warnings))
+
+
+def _is_link(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and isinstance(value[0], (str, int))
+        and isinstance(value[1], int)
+        and not isinstance(value[1], bool)
+    )

@@ -1,0 +1,73 @@
+"""Bytes or a JSON object -> ``Workflow``; whatever else comes is a clear ``WorkflowError``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..errors import WorkflowError
+from . import Workflow
+from .api import is_api_format, read_api
+from .ui import is_ui_format, read_ui
+
+MAX_BYTES = 32 * 1024 * 1024
+"""No real workflow comes near: the largest official template has about 1 MB."""
+
+
+def parse_json(data: bytes) -> dict[str, Any]:
+    """The JSON object in ``data``.
+
+    Raises ``WorkflowError``: ``WORKFLOW_TOO_LARGE`` (over 32 MiB), ``WORKFLOW_NOT_JSON``,
+    ``WORKFLOW_TOO_DEEP`` (nested beyond what the parser takes) or ``WORKFLOW_NOT_RECOGNISED``.
+    """
+    if len(data) > MAX_BYTES:
+        raise WorkflowError(
+            f"The workflow has {len(data)} bytes; at most {MAX_BYTES} are read.",
+            code="WORKFLOW_TOO_LARGE",
+            status=413,
+        )
+    try:
+        # Python's parser takes NaN and Infinity, which ComfyUI itself writes for some float widgets.
+        content = json.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise WorkflowError("The file is not JSON: it is not UTF-8 text.", code="WORKFLOW_NOT_JSON") from None
+    except RecursionError:
+        raise WorkflowError(
+            "The JSON is nested too deeply to be a workflow.", code="WORKFLOW_TOO_DEEP"
+        ) from None
+    except ValueError as error:
+        raise WorkflowError(f"The file is not JSON: {error}.", code="WORKFLOW_NOT_JSON") from None
+    if not isinstance(content, dict):
+        raise _not_recognised()
+    return content
+
+
+def read_workflow(content: Any) -> Workflow:
+    """The workflow in a parsed JSON object: UI format, API format, or a wrapper round either.
+
+    Raises ``WorkflowError`` (``WORKFLOW_NOT_RECOGNISED``, ``WORKFLOW_TOO_DEEP``).
+    """
+    try:
+        if is_ui_format(content):
+            return read_ui(content)
+        if is_api_format(content):
+            return read_api(content)
+        if isinstance(content, dict):
+            # {"workflow": …, "prompt": …} as exports write it; the UI format says more, so it goes first.
+            for key in ("workflow", "prompt"):
+                inner = content.get(key)
+                if is_ui_format(inner):
+                    return read_ui(inner)
+                if is_api_format(inner):
+                    return read_api(inner)
+    except RecursionError:
+        raise WorkflowError("The workflow is nested too deeply.", code="WORKFLOW_TOO_DEEP") from None
+    raise _not_recognised()
+
+
+def _not_recognised() -> WorkflowError:
+    return WorkflowError(
+        "This is not a ComfyUI workflow: it has neither 'nodes' (as the editor saves it) nor nodes with "
+        "'class_type' (as the editor exports it for the API).",
+        code="WORKFLOW_NOT_RECOGNISED",
+    )
