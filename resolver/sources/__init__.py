@@ -1,0 +1,88 @@
+"""Where models can be found. One file a source, one small protocol.
+
+A source is asked for one model at a time and answers with *offers*; it knows nothing of other sources,
+of ranking, or of downloads. ``ranking.py`` turns all offers for a model into ordered candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from ..names import basename
+from ..schemas import Evidence
+from ..workflow import EmbeddedModel
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A model to find. ``url``/``sha256``/``size``: what is known of it beforehand."""
+
+    id: str
+    folder: str | None
+    name: str
+    url: str | None = None
+    sha256: str | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the workflow says beside its models: its metadata entries and the texts of its notes."""
+
+    embedded: Sequence[EmbeddedModel] = ()
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One file that a source holds for the wanted one.
+
+    ``filename``: the name the source gives it. ``folder``: the folder the source files it under, if it
+    says. ``evidence``: what this source knows for it; names and hashes are compared by the ranking.
+    """
+
+    source: str
+    url: str
+    filename: str
+    folder: str | None = None
+    sha256: str | None = None
+    size: int | None = None
+    evidence: frozenset[Evidence] = field(default_factory=frozenset)
+    page_url: str | None = None
+    gated: bool = False
+    needs: str | None = None
+
+
+class Source(Protocol):
+    """Somewhere models can be found."""
+
+    @property
+    def name(self) -> str:
+        """As it stands in ``Candidate.source``: lower case, stable."""
+        ...
+
+    async def find(self, wanted: Wanted, context: Context) -> list[Offer]:
+        """All it has for ``wanted``; empty if nothing. Runs on the engine's loop, so must not block.
+
+        Whatever it raises costs its own answer only and is reported by its name.
+        """
+        ...
+
+
+def normalise_url(url: str) -> str:
+    """The URL that serves the file itself: ``/blob/`` pages of Hugging Face become ``/resolve/``."""
+    parts = urlsplit(url.strip())
+    path, query = parts.path, parts.query
+    if parts.hostname in ("huggingface.co", "hf.co") and "/blob/" in path:
+        path = path.replace("/blob/", "/resolve/", 1)
+    if query in ("download=true", "download=1"):
+        query = ""
+    return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
+
+
+def url_file_name(url: str) -> str:
+    """The last part of the URL's path, percent-decoded; empty if there is none."""
+    return basename(unquote(urlsplit(url).path))

@@ -20,7 +20,7 @@ from . import EmbeddedModel, Node, ReadWarning, Workflow
 from .align import align
 from .metadata import embedded_models
 
-_INACTIVE_MODES = frozenset({2, 4})
+_INACTIVE_MODES = (2, 4)
 _MAX_DEPTH = 64
 _MAX_NODES = 200_000
 _NOTE_TYPES = frozenset({"Note", "MarkdownNote"})

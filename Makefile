@@ -1,0 +1,51 @@
+# The commands this project always has. Each sets up what it needs first; none needs an account.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+NODE_STAMP := node_modules/.ready
+
+.PHONY: demo test bench lint run learned format clean help
+
+help:
+	@echo "make demo   resolve the example workflow against the embedded hub (no account, no internet)"
+	@echo "make test   run every test          make lint   check style and types"
+	@echo "make bench  print the figures       make run    standalone server and page"
+
+$(STAMP): pyproject.toml requirements.txt tools/setup.sh
+	tools/setup.sh "$(PYTHON)" "$(VENV)"
+	@touch $@
+
+$(NODE_STAMP): package.json
+	npm install --no-audit --no-fund --no-package-lock --loglevel=error
+	@mkdir -p node_modules && touch $@
+
+demo: $(STAMP)
+	$(BIN)/python -m demo.run
+
+test: $(STAMP)
+	tools/browser.sh
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: $(STAMP)
+	$(BIN)/python -m bench
+
+lint: $(STAMP) $(NODE_STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	node_modules/.bin/tsc --noEmit -p web/jsconfig.json
+	$(BIN)/comfy --skip-prompt --no-enable-telemetry node validate
+
+run: $(STAMP)
+	$(BIN)/python -m resolver serve --comfyui-root "$${CMR_COMFYUI_ROOT:-demo/.run/ComfyUI}"
+
+learned: $(STAMP)
+	$(BIN)/python -m resolver.folders.learned
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) node_modules demo/.run .pytest_cache .mypy_cache .ruff_cache

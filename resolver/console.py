@@ -1,0 +1,156 @@
+"""What the command line shows: text and progress bars for people, JSON lines for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tqdm import tqdm
+
+from . import schemas
+from .errors import ResolverError
+
+_MARKS = {"present": "ok", "elsewhere": "elsewhere", "missing": "missing"}
+_EVIDENCE = {
+    "sha256": "same SHA-256",
+    "embedded_url": "URL in the workflow",
+    "note_link": "link in the author's notes",
+    "catalog": "listed in a catalog",
+    "exact_name": "same file name",
+    "similar_name": "similar file name",
+    "size": "same size",
+}
+_NEEDS = {
+    "licence": "its licence must be accepted at {page}, and CMR_HF_TOKEN set",
+    "token": "an access token is needed (CMR_HF_TOKEN or CMR_CIVITAI_API_KEY)",
+    "allowed_host": "its host must be added to CMR_ALLOWED_HOSTS",
+}
+
+
+def human_size(size: float | None) -> str:
+    """``1536`` -> ``1.5 KiB``; a question mark where it is unknown."""
+    if size is None:
+        return "?"
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+class Console:
+    """Results go to standard output; questions, progress and errors to standard error."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def json(self, value: Any) -> None:
+        print(json.dumps(value, ensure_ascii=False), flush=True)
+
+    def note(self, text: str) -> None:
+        print(text, file=sys.stderr if self.as_json else sys.stdout, flush=True)
+
+    def error(self, error: ResolverError) -> None:
+        print(f"Error: {error.message} [{error.code}]", file=sys.stderr, flush=True)
+
+    def unreadable(self, file: str, error: ResolverError) -> None:
+        if self.as_json:
+            self.json({"file": file, "error": error.as_json()})
+        else:
+            print(f"{file}: {error.message} [{error.code}]", file=sys.stderr, flush=True)
+
+    def analysis(self, file: str, analysis: schemas.Analysis) -> None:
+        summary = analysis.summary
+        self.note(
+            f"{file}: {summary.total} models, {summary.present} here, {summary.missing} missing, "
+            f"{summary.elsewhere} elsewhere"
+        )
+        for model in analysis.models:
+            inactive = "" if model.active else "  (not active)"
+            self.note(f"  {_MARKS[model.status]:<9}  {model.id}{inactive}")
+            if model.status == "elsewhere":
+                place = model.alternatives[0]
+                self.note(f"             here as {place.folder}/{place.name}")
+        for warning in analysis.warnings:
+            where = f" (node {warning.node_id})" if warning.node_id else ""
+            self.note(f"  warning    {warning.message}{where}")
+
+    def resolution(self, resolution: schemas.Resolution) -> None:
+        self.note(f"  {resolution.id}")
+        if not resolution.candidates:
+            self.note("    not found")
+        for candidate in resolution.candidates[:3]:
+            reasons = ", ".join(_EVIDENCE[kind] for kind in candidate.evidence)
+            self.note(f"    {candidate.confidence:<8} {human_size(candidate.size):>9}  {candidate.url}")
+            self.note(f"             {candidate.source}: {reasons}")
+            if candidate.needs:
+                page = candidate.page_url or "its page"
+                self.note(f"             {_NEEDS.get(candidate.needs, candidate.needs).format(page=page)}")
+        for error in resolution.errors:
+            self.note(f"    {error.source}: {error.message} [{error.code}]")
+
+    def plan(self, items: Sequence[schemas.DownloadItem]) -> None:
+        total = human_size(sum(item.size or 0 for item in items))
+        self.note(f"{len(items)} files can be downloaded ({total}): run again with --download.")
+
+    def confirm(self, items: Sequence[schemas.DownloadItem]) -> bool:
+        """Ask the person at the terminal; without one, nothing is downloaded unasked."""
+        total = human_size(sum(item.size or 0 for item in items))
+        if not sys.stdin.isatty():
+            self.note(f"Not downloading {len(items)} files ({total}) unasked: add --yes.")
+            return False
+        print(f"Download {len(items)} files ({total})? [y/N] ", end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    def finished(self, download: schemas.Download) -> None:
+        place = f"{download.folder}/{download.filename}"
+        if download.status == "completed":
+            self.note(f"  done       {place}  {human_size(download.size)}  -> {download.path}")
+        else:
+            error = download.error
+            reason = f"{error.message} [{error.code}]" if error else ""
+            self.note(f"  {download.status:<9}  {place}  {reason}")
+
+    @contextmanager
+    def progress(self, downloads: Sequence[schemas.Download]) -> Iterator[Callable[[schemas.Download], None]]:
+        """A function that shows the newest state of a download: bars on a terminal, nothing elsewhere."""
+        if not sys.stderr.isatty():
+            yield lambda download: None
+            return
+        bars = {
+            download.id: tqdm(
+                desc=_shortened(download.filename),
+                total=download.size,
+                unit="B",
+                unit_scale=True,
+                unit_divisor=1024,
+                position=position,
+                leave=True,
+            )
+            for position, download in enumerate(downloads)
+        }
+
+        def show(download: schemas.Download) -> None:
+            bar = bars[download.id]
+            if download.size is not None:
+                bar.total = download.size
+            bar.n = download.size if download.status == "completed" and download.size else download.received
+            bar.set_postfix_str(download.status if download.status != "active" else "", refresh=False)
+            bar.refresh()
+
+        try:
+            yield show
+        finally:
+            for bar in bars.values():
+                bar.close()
+
+
+def _shortened(name: str, width: int = 36) -> str:
+    """A long name with its middle left out, padded, so that bars stand below each other."""
+    if len(name) > width:
+        half = (width - 1) // 2
+        name = f"{name[:half]}…{name[-half:]}"
+    return f"{name:<{width}}"

@@ -1,0 +1,109 @@
+"""Request bodies: bytes -> checked values. Raises ``BadInput`` with what is wrong and where."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, TypeVar
+
+from aiohttp import BodyPartReader, web
+from pydantic import BaseModel, ValidationError
+
+from .. import schemas
+from ..app import Resolver
+from ..errors import BadInput, WorkflowError
+from ..names import parse_model_name
+from ..sources import Context, Wanted
+from ..workflow import Workflow
+from ..workflow.read import MAX_BYTES, parse_json, read_workflow
+
+M = TypeVar("M", bound=BaseModel)
+
+
+async def read_body(request: web.Request, limit: int = MAX_BYTES) -> bytes:
+    """The body, refused as soon as it is known to be too large."""
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > limit:
+            raise WorkflowError(
+                f"The request has more than {limit} bytes.", code="WORKFLOW_TOO_LARGE", status=413
+            )
+    return bytes(body)
+
+
+async def workflow_bytes(request: web.Request) -> bytes:
+    if request.content_type == "application/json":
+        return await read_body(request)
+    reader = await request.multipart()
+    while (part := await reader.next()) is not None:
+        if isinstance(part, BodyPartReader) and part.name == "file":
+            body = bytearray()
+            while chunk := await part.read_chunk(1 << 20):
+                body += chunk
+                if len(body) > MAX_BYTES:
+                    raise WorkflowError(
+                        f"The file has more than {MAX_BYTES} bytes.", code="WORKFLOW_TOO_LARGE", status=413
+                    )
+            return bytes(body)
+    raise BadInput("The form has no field named 'file'.", code="FILE_MISSING")
+
+
+def parse_workflow(body: bytes, *, wrapped: bool) -> Workflow:
+    content = parse_json(body)
+    if not wrapped:
+        return read_workflow(content)
+    return read_workflow(validate(content, schemas.AnalyzeRequest).workflow)
+
+
+async def parse_body(request: web.Request, model: type[M]) -> M:
+    body = await read_body(request)
+    return await asyncio.to_thread(lambda: validate(json_object(body), model))
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    try:
+        return parse_json(body)
+    except WorkflowError as error:
+        raise BadInput(f"The body is not a JSON object: {error.message}", code="BODY_NOT_JSON") from None
+
+
+def validate(content: dict[str, Any], model: type[M]) -> M:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        problems = [
+            {"field": ".".join(map(str, problem["loc"])), "problem": problem["msg"]}
+            for problem in error.errors(include_url=False, include_input=False, include_context=False)[:20]
+        ]
+        first = problems[0]
+        raise BadInput(
+            f"{first['field'] or 'The body'}: {first['problem']}.", code="BODY_INVALID", problems=problems
+        ) from None
+
+
+def parse_wanted(resolver: Resolver, body: bytes) -> tuple[list[Wanted], Context, schemas.ResolveRequest]:
+    asked = validate(json_object(body), schemas.ResolveRequest)
+    if (asked.workflow is None) == (asked.models is None):
+        raise BadInput("Give either 'workflow' or 'models'.", code="BODY_INVALID")
+    known = {source.name for source in resolver.resolutions.sources}
+    if unknown := sorted(set(asked.sources or ()) - known):
+        raise BadInput(
+            f"There is no source named {unknown[0]!r}; there are {', '.join(sorted(known))}.",
+            code="SOURCE_UNKNOWN",
+        )
+    if asked.workflow is not None:
+        workflow = read_workflow(asked.workflow)
+        models, context = resolver.wanted(workflow, resolver.analyze(workflow))
+        return models, context, asked
+    models = [
+        Wanted(
+            id=f"{model.folder}/{parse_model_name(model.name)}",
+            folder=model.folder,
+            name=parse_model_name(model.name),
+            url=model.url,
+            sha256=model.sha256,
+            size=model.size,
+        )
+        for model in asked.models or ()
+    ]
+    return models, Context(), asked

@@ -1,0 +1,211 @@
+"""What the routes do: parse the request, call the service, write the answer. No logic of their own.
+
+Each handler is ``async (api, request) -> response``; ``Api`` wraps it with the guard and the errors.
+Blocking work, parsing and writing JSON included, happens in threads: the loop is ComfyUI's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from .. import schemas
+from ..app import Resolver
+from ..errors import ResolverError
+from ..host.roots import folder_spec
+from . import answers
+from . import openapi as description
+from .answers import json_answer
+from .bodies import parse_body, parse_wanted, parse_workflow, read_body, workflow_bytes
+
+_KEEP_ALIVE_SECONDS = 15.0
+_MAX_FILES = 1000
+
+
+async def health(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    downloads = await resolver.engine.run(resolver.downloads.list())
+    return await json_answer(lambda: answers.describe_health(resolver, downloads))
+
+
+async def analyze(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    body = await workflow_bytes(request)
+    wrapped = request.content_type == "application/json"
+    return await json_answer(lambda: resolver.analyze(parse_workflow(body, wrapped=wrapped)))
+
+
+async def resolve(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    body = await read_body(request)
+    wanted, context, asked = await asyncio.to_thread(parse_wanted, resolver, body)
+    response = web.StreamResponse(headers={hdrs.CACHE_CONTROL: "no-store", "X-Accel-Buffering": "no"})
+    response.content_type = "application/x-ndjson"
+    await response.prepare(request)
+    # The first byte leaves at once: the editor's fetch gives up where headers alone take too long,
+    # and proxies hold headers back until there is a body.
+    await response.write(b"\n")
+
+    def found() -> AsyncIterator[schemas.Resolution]:
+        return resolver.resolve(wanted, context, only=asked.sources, online=asked.online)
+
+    try:
+        async for resolution in resolver.engine.stream(found):
+            await response.write(resolution.model_dump_json().encode() + b"\n")
+        await response.write(b'{"done":true}\n')
+    except ResolverError as error:
+        # The status has been sent, so the error is a line of its own, and no {"done": true} follows.
+        await response.write(json.dumps({"error": error.as_json()}).encode() + b"\n")
+    return response
+
+
+async def create_downloads(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    asked = await parse_body(request, schemas.DownloadsRequest)
+    downloads = await resolver.engine.run(resolver.downloads.submit(asked.items))
+    return await json_answer(lambda: schemas.DownloadsAnswer(downloads=downloads), status=202)
+
+
+async def list_downloads(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    downloads = await resolver.engine.run(resolver.downloads.list())
+    return await json_answer(lambda: schemas.DownloadsAnswer(downloads=downloads))
+
+
+async def get_download(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    return await _one(resolver, resolver.downloads.get(request.match_info["id"]))
+
+
+async def remove_download(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    await resolver.engine.run(resolver.downloads.remove(request.match_info["id"]))
+    return web.Response(status=204)
+
+
+async def prioritise_download(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    asked = await parse_body(request, schemas.PriorityRequest)
+    return await _one(resolver, resolver.downloads.set_priority(request.match_info["id"], asked.priority))
+
+
+async def pause_download(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    return await _one(resolver, resolver.downloads.pause(request.match_info["id"]))
+
+
+async def resume_download(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    return await _one(resolver, resolver.downloads.resume(request.match_info["id"]))
+
+
+async def cancel_download(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    return await _one(resolver, resolver.downloads.cancel(request.match_info["id"]))
+
+
+async def retry_download(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    return await _one(resolver, resolver.downloads.retry(request.match_info["id"]))
+
+
+async def pause_all(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    return await _many(resolver, resolver.downloads.pause_all())
+
+
+async def resume_all(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    return await _many(resolver, resolver.downloads.resume_all())
+
+
+async def cancel_all(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    return await _many(resolver, resolver.downloads.cancel_all())
+
+
+async def retry_all(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    return await _many(resolver, resolver.downloads.retry_all())
+
+
+async def events(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    """Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+    response = web.StreamResponse(headers={hdrs.CACHE_CONTROL: "no-store", "X-Accel-Buffering": "no"})
+    response.content_type = "text/event-stream"
+    await response.prepare(request)
+    await response.write(b": listening\n\n")
+    stream = resolver.engine.stream(resolver.events.listen)
+    pending = asyncio.ensure_future(anext(stream))
+    try:
+        while True:
+            done, _ = await asyncio.wait({pending}, timeout=_KEEP_ALIVE_SECONDS)
+            if not done:
+                await response.write(b": alive\n\n")  # also how a closed connection is noticed
+                continue
+            name, data = pending.result()
+            await response.write(f"event: {name}\ndata: {json.dumps(data)}\n\n".encode())
+            pending = asyncio.ensure_future(anext(stream))
+    except (ConnectionResetError, StopAsyncIteration):
+        return response
+    finally:
+        pending.cancel()
+        await asyncio.gather(pending, return_exceptions=True)
+        await stream.aclose()
+
+
+async def folders(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    return await json_answer(lambda: answers.describe_folders(resolver))
+
+
+async def library(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    folder, query = request.query.get("folder"), request.query.get("query", "")
+
+    def search() -> schemas.LibraryAnswer:
+        name = folder_spec(resolver.host, folder).name if folder else None
+        files = resolver.files(name, query)
+        shown = [
+            schemas.LibraryFile(
+                folder=file.folder, name=file.name, path=file.path, size=file.size, modified=file.modified
+            )
+            for file in files[:_MAX_FILES]
+        ]
+        return schemas.LibraryAnswer(files=shown, total=len(files))
+
+    return await json_answer(search)
+
+
+async def settings(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    return await json_answer(lambda: answers.describe_settings(resolver))
+
+
+async def openapi(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    body = await asyncio.to_thread(lambda: json.dumps(description.document()).encode())
+    return web.Response(body=body, content_type="application/json")
+
+
+async def _one(resolver: Resolver, work: Coroutine[Any, Any, schemas.Download]) -> web.Response:
+    download = await resolver.engine.run(work)
+    return await json_answer(lambda: download)
+
+
+async def _many(resolver: Resolver, work: Coroutine[Any, Any, list[schemas.Download]]) -> web.Response:
+    downloads = await resolver.engine.run(work)
+    return await json_answer(lambda: schemas.DownloadsAnswer(downloads=downloads))
+
+
+Handler = Callable[[Resolver, web.Request], Awaitable[web.StreamResponse]]
+HANDLERS: dict[str, Handler] = {
+    handler.__name__: handler
+    for handler in (
+        health,
+        analyze,
+        resolve,
+        create_downloads,
+        list_downloads,
+        pause_all,
+        resume_all,
+        cancel_all,
+        retry_all,
+        get_download,
+        remove_download,
+        prioritise_download,
+        pause_download,
+        resume_download,
+        cancel_download,
+        retry_download,
+        events,
+        folders,
+        library,
+        settings,
+        openapi,
+    )
+}

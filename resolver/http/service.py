@@ -1,0 +1,69 @@
+"""Binds the routes to a ``Resolver``: guard, errors, and making the Resolver when first needed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from ..app import Resolver
+from ..errors import ResolverError
+from .answers import error_answer
+from .guard import check_request, runpod_hosts
+from .handlers import HANDLERS
+from .table import PREFIX, ROUTES, Route
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Service:
+    """The routes of one server.
+
+    ``provide`` makes (once) or returns the Resolver; it blocks and may raise ``ResolverError``, for
+    example over a bad setting: then every request is answered with that error, and the host lives on.
+    ``with_token``: ask for ``CMR_API_TOKEN`` where it is set (standalone; ComfyUI's page has no token).
+    """
+
+    def __init__(self, provide: Callable[[], Resolver], *, with_token: bool) -> None:
+        self._provide = provide
+        self._with_token = with_token
+
+    def add_to(self, routes: web.RouteTableDef) -> None:
+        for route in ROUTES:
+            routes.route(route.method, PREFIX + route.path)(self.handler(route))
+
+    def handler(self, route: Route) -> Handler:
+        act = HANDLERS[route.handler]
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            response: web.StreamResponse | None = None
+            try:
+                resolver = await asyncio.to_thread(self._provide)
+                self._check(resolver, request)
+                response = await act(resolver, request)
+            except ResolverError as error:
+                response = error_answer(error)
+            except (web.HTTPException, ConnectionResetError, asyncio.CancelledError):
+                raise
+            except Exception:
+                log.exception("%s %s failed", request.method, request.path)
+                response = error_answer(
+                    ResolverError("Something failed inside the server; its log says what.")
+                )
+            return response
+
+        return handle
+
+    def _check(self, resolver: Resolver, request: web.Request) -> None:
+        settings = resolver.settings
+        secret = settings.api_token if self._with_token else None
+        check_request(
+            request.method,
+            request.headers,
+            trusted_hosts=(*settings.trusted_hosts, *runpod_hosts()),
+            token=secret.get_secret_value() if secret else None,
+        )

@@ -1,0 +1,180 @@
+"""Wanted models -> *Resolutions*: all sources asked at once, their offers checked and ranked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from . import schemas
+from .errors import DownloadError, ResolverError, UrlRefused
+from .sources import Context, Offer, Source, Wanted, url_file_name
+from .sources.ranking import rank, state_of
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 8  # models resolved at the same time
+_MAX_PROBES = 6  # URLs asked about for one model, the likeliest first
+_SOURCE_SECONDS = 30.0
+_KEEP_SECONDS = 600.0
+_KEEP_FAILURE_SECONDS = 30.0
+
+_NEEDS = {"GATED": "licence", "UNAUTHORIZED": "token", "TOKEN_REJECTED": "token"}
+_GONE = frozenset({"NOT_FOUND", "NOT_FOUND_OR_PRIVATE"})
+
+
+class RemoteFile(Protocol):
+    """What a server says of a file without sending it (``resolver.net.probe.RemoteFile``)."""
+
+    @property
+    def size(self) -> int | None: ...
+
+    @property
+    def sha256(self) -> str | None: ...
+
+
+Probe = Callable[[str], Awaitable[RemoteFile]]
+Allowed = Callable[[str], object]
+"""Raises ``UrlRefused`` for a URL that is never fetched."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What is known of a URL: a file, or why not."""
+
+    size: int | None = None
+    sha256: str | None = None
+    error: DownloadError | None = None
+
+
+class ResolutionService:
+    """Asks ``sources`` for models. All methods run on the engine's loop."""
+
+    def __init__(self, sources: Sequence[Source], probe: Probe, allowed: Allowed) -> None:
+        self.sources = tuple(sources)
+        self._probe = probe
+        self._allowed = allowed
+        self._answers: dict[str, tuple[float, _Answer]] = {}
+
+    async def resolve(
+        self,
+        wanted: Iterable[Wanted],
+        context: Context,
+        *,
+        only: Collection[str] | None = None,
+        online: bool = True,
+    ) -> AsyncIterator[schemas.Resolution]:
+        """One ``Resolution`` a model, each as soon as it is found.
+
+        ``only``: names of sources to ask (all if None). ``online``: whether servers may be asked for
+        size, hash and access of what was found; without, catalogs' words stand alone.
+        """
+        sources = [source for source in self.sources if only is None or source.name in only]
+        limit = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(model: Wanted) -> schemas.Resolution:
+            async with limit:
+                return await self._resolve(model, context, sources, online)
+
+        tasks = [asyncio.create_task(one(model)) for model in wanted]
+        try:
+            for done in asyncio.as_completed(tasks):
+                yield await done
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _resolve(
+        self, wanted: Wanted, context: Context, sources: Sequence[Source], online: bool
+    ) -> schemas.Resolution:
+        errors: list[schemas.SourceError] = []
+        answers = await asyncio.gather(*(self._ask(source, wanted, context, errors) for source in sources))
+        offers = [self._checked(offer) for answer in answers for offer in answer]
+        if online:
+            offers = await self._probed(wanted, offers, errors)
+        candidates = rank(wanted, offers)
+        return schemas.Resolution(
+            id=wanted.id, state=state_of(candidates), candidates=candidates, errors=errors
+        )
+
+    @staticmethod
+    async def _ask(
+        source: Source, wanted: Wanted, context: Context, errors: list[schemas.SourceError]
+    ) -> list[Offer]:
+        try:
+            return await asyncio.wait_for(source.find(wanted, context), _SOURCE_SECONDS)
+        except asyncio.TimeoutError:
+            code, message = "SOURCE_TIMEOUT", f"It gave no answer within {_SOURCE_SECONDS:.0f} seconds."
+        except ResolverError as error:
+            code, message = error.code, error.message
+        except Exception as error:
+            # A source may be anyone's code: what it raises costs its own answer only.
+            log.warning("The source %s failed", source.name, exc_info=True)
+            code, message = "SOURCE_FAILED", f"{type(error).__name__}: {error}"
+        errors.append(schemas.SourceError(source=source.name, code=code, message=message))
+        return []
+
+    def _checked(self, offer: Offer) -> Offer:
+        """An offer whose host is not allowed is shown, with what the user has to do."""
+        try:
+            self._allowed(offer.url)
+        except UrlRefused:
+            return replace(offer, needs="allowed_host")
+        return offer
+
+    async def _probed(
+        self, wanted: Wanted, offers: Sequence[Offer], errors: list[schemas.SourceError]
+    ) -> list[Offer]:
+        likeliest = [candidate for candidate in rank(wanted, offers) if candidate.needs != "allowed_host"]
+        urls = [url for candidate in likeliest for url in (candidate.url, *candidate.mirrors)][:_MAX_PROBES]
+        answers = dict(zip(urls, await asyncio.gather(*map(self._answer, urls)), strict=True))
+        probed: list[Offer] = []
+        for offer in offers:
+            answer = answers.get(offer.url)
+            if answer is None:
+                probed.append(offer)
+            elif answer.error is None:
+                probed.append(
+                    replace(
+                        offer,
+                        size=answer.size if answer.size is not None else offer.size,
+                        # The server's word goes before a catalog's: it is what would be downloaded.
+                        sha256=answer.sha256 or offer.sha256,
+                    )
+                )
+            else:
+                self._report(offer, answer.error, errors)
+                if answer.error.code not in _GONE:
+                    needs = _NEEDS.get(answer.error.code)
+                    probed.append(replace(offer, needs=needs, gated=answer.error.code == "GATED"))
+        return probed
+
+    @staticmethod
+    def _report(offer: Offer, error: DownloadError, errors: list[schemas.SourceError]) -> None:
+        host_or_file = url_file_name(offer.url) or offer.url
+        found = schemas.SourceError(
+            source=offer.source, code=error.code, message=f"{host_or_file}: {error.message}"
+        )
+        if found not in errors:
+            errors.append(found)
+
+    async def _answer(self, url: str) -> _Answer:
+        now = time.monotonic()
+        known = self._answers.get(url)
+        if known is not None and known[0] > now:
+            return known[1]
+        try:
+            remote = await self._probe(url)
+            answer = _Answer(remote.size, remote.sha256)
+        except DownloadError as error:
+            answer = _Answer(error=error)
+        except UrlRefused as error:
+            answer = _Answer(error=DownloadError(error.message, code=error.code))
+        keep = _KEEP_SECONDS if answer.error is None else _KEEP_FAILURE_SECONDS
+        if len(self._answers) > 10_000:
+            self._answers.clear()
+        self._answers[url] = (now + keep, answer)
+        return answer

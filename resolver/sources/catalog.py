@@ -1,0 +1,152 @@
+"""Catalogs on this machine: lists of models with URLs that installed packages bring.
+
+``TemplateCatalog`` is what the official templates' metadata names; ``ManagerCatalog`` is the list of
+ComfyUI Manager. Both are read once, in a thread, when first asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+from ..host import Host, canonical_folder
+from ..names import basename
+from ..net.urls import page_url
+from ..workflow import Workflow
+from . import Context, Offer, Wanted, normalise_url
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a catalog."""
+
+    name: str
+    folder: str | None
+    url: str
+    sha256: str | None = None
+
+
+class CatalogSource:
+    """Offers the entries of equal file name. ``load`` blocks and is called once, off the loop."""
+
+    def __init__(self, name: str, load: Callable[[], Iterable[Entry]]) -> None:
+        self._name = name
+        self._load = load
+        self._lock = threading.Lock()
+        self._entries: Mapping[str, list[Entry]] | None = None
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def find(self, wanted: Wanted, context: Context) -> list[Offer]:
+        del context
+        entries = self._entries if self._entries is not None else await asyncio.to_thread(self.warm)
+        return [
+            Offer(
+                source=self.name,
+                url=entry.url,
+                filename=basename(entry.name),
+                folder=entry.folder,
+                sha256=entry.sha256,
+                evidence=frozenset({"catalog"}),
+                page_url=page_url(entry.url),
+            )
+            for entry in entries.get(basename(wanted.name), ())
+        ]
+
+    def warm(self) -> Mapping[str, list[Entry]]:
+        """Read the catalog, if that has not happened yet."""
+        with self._lock:
+            if self._entries is None:
+                by_name: dict[str, list[Entry]] = defaultdict(list)
+                for entry in dict.fromkeys(self._load()):
+                    by_name[basename(entry.name)].append(entry)
+                self._entries = dict(by_name)
+            return self._entries
+
+
+def template_entries(workflows: Iterable[Workflow]) -> Iterator[Entry]:
+    """The distinct files that workflows carry metadata for."""
+    seen: set[Entry] = set()
+    for workflow in workflows:
+        for model in workflow.embedded():
+            if not model.url:
+                continue
+            folder = canonical_folder(model.directory) if model.directory else None
+            entry = Entry(model.name, folder, normalise_url(model.url), model.sha256)
+            if entry not in seen:
+                seen.add(entry)
+                yield entry
+
+
+# Where the Manager files a model whose save_path is "default", by its type
+# (comfyui_manager/glob/manager_server.py, get_model_dir).
+_MANAGER_TYPES: Mapping[str, str] = {
+    "checkpoint": "checkpoints",
+    "checkpoints": "checkpoints",
+    "unclip": "checkpoints",
+    "clip": "text_encoders",
+    "text_encoders": "text_encoders",
+    "vae": "vae",
+    "lora": "loras",
+    "t2i-adapter": "controlnet",
+    "t2i-style": "controlnet",
+    "controlnet": "controlnet",
+    "clip_vision": "clip_vision",
+    "gligen": "gligen",
+    "upscale": "upscale_models",
+    "embedding": "embeddings",
+    "embeddings": "embeddings",
+    "unet": "diffusion_models",
+    "diffusion_model": "diffusion_models",
+}
+
+
+def manager_entries(host: Host) -> Iterator[Entry]:
+    """The models of ``model-list.json`` of an installed ComfyUI Manager, package or node pack."""
+    for path in _manager_lists(host):
+        try:
+            models = json.loads(path.read_text(encoding="utf-8")).get("models")
+        except (OSError, ValueError, AttributeError) as error:
+            log.warning("The model list %s cannot be read: %s", path, error)
+            continue
+        for model in models if isinstance(models, list) else ():
+            entry = _manager_entry(model)
+            if entry is not None:
+                yield entry
+        return
+
+
+def _manager_entry(model: Any) -> Entry | None:
+    if not isinstance(model, dict):
+        return None
+    name, url = model.get("filename"), model.get("url")
+    if not (isinstance(name, str) and isinstance(url, str) and name and url.startswith("https://")):
+        return None
+    folder = str(model.get("save_path") or "default").split("/", 1)[0]
+    if folder == "default":
+        known = _MANAGER_TYPES.get(str(model.get("type")).lower())
+    else:
+        known = canonical_folder(folder)
+    return Entry(name, known, normalise_url(url))
+
+
+def _manager_lists(host: Host) -> Iterator[Path]:
+    spec = util.find_spec("comfyui_manager")
+    for location in (spec.submodule_search_locations or ()) if spec else ():
+        yield Path(location) / "model-list.json"
+    packs = host.root / "custom_nodes"
+    for name in ("ComfyUI-Manager", "comfyui-manager"):
+        if (path := packs / name / "model-list.json").is_file():
+            yield path

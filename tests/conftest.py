@@ -1,0 +1,46 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+COMFY_HOST = Path(__file__).parent / "comfy_host"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the machine the tests run on reaches them."""
+    for name in list(os.environ):
+        if name.startswith(("CMR_", "HF_")) or name.lower() in ("http_proxy", "https_proxy", "runpod_pod_id"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def comfy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """ComfyUI's modules (``folder_paths``, ``nodes``) of the test host, fresh, with one LoRA on disk."""
+    (tmp_path / "models" / "loras").mkdir(parents=True)
+    (tmp_path / "models" / "loras" / "mine.safetensors").write_bytes(b"x")
+    before = dict(sys.modules)
+    monkeypatch.setenv("COMFY_HOST_BASE", str(tmp_path))
+    monkeypatch.syspath_prepend(str(COMFY_HOST))
+    for name in ("folder_paths", "nodes", "server", "comfy_api"):
+        sys.modules.pop(name, None)
+    try:
+        yield SimpleNamespace(
+            folder_paths=importlib.import_module("folder_paths"),
+            nodes=importlib.import_module("nodes"),
+            base=tmp_path,
+        )
+    finally:
+        for name in set(sys.modules) - set(before):
+            module = sys.modules[name]
+            if str(COMFY_HOST) in str(getattr(module, "__file__", "")):
+                del sys.modules[name]
