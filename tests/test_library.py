@@ -1,0 +1,264 @@
+"""The library lists what ComfyUI lists, and judges a value as ComfyUI would."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resolver.analysis import analyze
+from resolver.folders import FolderKnowledge, NodeInputs
+from resolver.host import FolderSpec
+from resolver.library import Library
+from resolver.schemas import Analysis, Model
+from resolver.workflow.read import read_workflow
+
+from .fakes import FakeHost, folder
+from .graphs import metadata, node, widget, workflow
+
+KNOWN = FolderKnowledge(
+    observed={
+        "LoraLoader": NodeInputs(("lora_name",), {"lora_name": ("loras",)}),
+        "VAELoader": NodeInputs(("vae_name",), {"vae_name": ("vae",)}),
+        "UnetLoaderGGUF": NodeInputs(("unet_name",), {"unet_name": ("diffusion_models", "unet_gguf")}),
+        "Own": NodeInputs(("file", "mode"), {}, frozenset({"file"})),
+        "SaveLora": NodeInputs(("filename_prefix",), {}),
+    },
+    learned={"NotInstalled": NodeInputs(("x",), {"x": ("loras",)})},
+)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> FakeHost:
+    models = tmp_path / "models"
+    return FakeHost(
+        tmp_path,
+        {
+            "loras": folder("loras", models / "loras", tmp_path / "more" / "loras"),
+            "vae": folder("vae", models / "vae"),
+            "diffusion_models": folder("diffusion_models", models / "diffusion_models"),
+            "unet_gguf": folder("unet_gguf", models / "diffusion_models", extensions=frozenset({".gguf"})),
+        },
+    )
+
+
+def put(path: Path, content: bytes = b"x") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def judge(host: FakeHost, *nodes: dict[str, Any], offered: frozenset[str] | None = None) -> Analysis:
+    found = read_workflow(workflow(*nodes))
+    return analyze(found, KNOWN, Library(host).snapshot(), lambda node_type, name: offered)
+
+
+def one(host: FakeHost, *nodes: dict[str, Any]) -> Model:
+    models = judge(host, *nodes).models
+    assert len(models) == 1
+    return models[0]
+
+
+def lora(value: str, **extra: Any) -> dict[str, Any]:
+    return node(1, "LoraLoader", [value], inputs=[widget("lora_name")], **extra)
+
+
+def test_a_listed_value_is_present_with_its_path_and_size(host: FakeHost, tmp_path: Path) -> None:
+    path = put(tmp_path / "models/loras/style/a.safetensors", b"12345")
+    model = one(host, lora("style/a.safetensors"))
+    assert (model.id, model.status, model.path, model.size) == (
+        "loras/style/a.safetensors",
+        "present",
+        str(path),
+        5,
+    )
+    assert model.references[0].model_dump() == {
+        "node_id": "1",
+        "node_type": "LoraLoader",
+        "input": "lora_name",
+        "value": "style/a.safetensors",
+        "active": True,
+    }
+
+
+@pytest.mark.skipif(os.sep != "/", reason="separators are the other way round on Windows")
+def test_the_other_separator_is_elsewhere(host: FakeHost, tmp_path: Path) -> None:
+    put(tmp_path / "models/loras/style/a.safetensors")
+    model = one(host, lora("style\\a.safetensors"))
+    assert (model.status, model.name, model.alternatives[0].score) == (
+        "elsewhere",
+        "style/a.safetensors",
+        1.0,
+    )
+
+
+@pytest.mark.parametrize("place", ["models/loras/other/a.safetensors", "models/vae/a.safetensors"])
+def test_another_subfolder_or_folder_is_elsewhere(host: FakeHost, tmp_path: Path, place: str) -> None:
+    path = put(tmp_path / place)
+    model = one(host, lora("a.safetensors"))
+    assert model.status == "elsewhere"
+    assert [alternative.path for alternative in model.alternatives] == [str(path)]
+
+
+def test_a_similar_name_or_a_generic_one_elsewhere_is_not_the_file(host: FakeHost, tmp_path: Path) -> None:
+    put(tmp_path / "models/loras/a_v2.safetensors")
+    put(tmp_path / "models/vae/diffusion_pytorch_model.safetensors")
+    assert one(host, lora("a.safetensors")).status == "missing"
+    assert one(host, lora("x/diffusion_pytorch_model.safetensors")).status == "missing"
+
+
+def test_names_are_compared_in_their_case(host: FakeHost, tmp_path: Path) -> None:
+    put(tmp_path / "models/loras/A.safetensors")
+    assert one(host, lora("a.safetensors")).status == "missing"
+
+
+def test_a_file_of_an_extension_the_folder_does_not_list_is_not_present(
+    host: FakeHost, tmp_path: Path
+) -> None:
+    put(tmp_path / "models/loras/a.gguf")
+    assert one(host, lora("a.gguf")).status == "missing"
+
+
+def test_an_input_of_two_folders_finds_its_file_in_either(host: FakeHost, tmp_path: Path) -> None:
+    loader = node(1, "UnetLoaderGGUF", ["q.gguf"], inputs=[widget("unet_name")])
+    assert one(host, loader).id == "unet_gguf/q.gguf", "the folder that would list it"
+    put(tmp_path / "models/diffusion_models/q.gguf")
+    assert one(host, loader).status == "present"
+
+
+def test_special_values_and_names_to_save_under_are_not_models(host: FakeHost) -> None:
+    nodes = [
+        lora("None"),
+        node(2, "VAELoader", ["pixel_space"], inputs=[widget("vae_name")]),
+        node(3, "SaveLora", ["out.safetensors"], inputs=[widget("filename_prefix")]),
+        node(4, "NotInstalled", ["None"], inputs=[widget("x")]),
+        lora("https://example.com/a.safetensors"),
+        lora("two lines\na.safetensors"),
+    ]
+    assert judge(host, *nodes, offered=frozenset({"None", "pixel_space"})).models == []
+
+
+def test_one_model_with_several_references_is_active_if_one_of_them_is(host: FakeHost) -> None:
+    model = one(host, lora("a.safetensors", mode=4), {**lora("a.safetensors"), "id": 2})
+    assert (model.active, [reference.active for reference in model.references]) == (True, [False, True])
+    assert one(host, lora("a.safetensors", mode=4)).active is False
+
+
+def test_without_any_knowledge_the_folder_is_null(host: FakeHost) -> None:
+    model = one(host, node(1, "Mystery", ["a.safetensors"]))
+    assert (model.id, model.folder, model.status, model.references[0].input) == (
+        "?/a.safetensors",
+        None,
+        "missing",
+        "#0",
+    )
+
+
+def test_metadata_tells_folder_url_and_hash(host: FakeHost) -> None:
+    extra = metadata("a.safetensors", "vae", hash="AB" * 32, hash_type="SHA256")
+    model = one(host, node(1, "Mystery", ["a.safetensors"], properties=extra))
+    assert (model.folder, model.sha256) == ("vae", "ab" * 32)
+    assert model.url == "https://huggingface.co/o/r/resolve/main/a.safetensors"
+
+
+def test_hostile_names_are_warnings_not_models(host: FakeHost) -> None:
+    found = judge(host, lora("../../etc/a.safetensors"))
+    assert found.models == []
+    assert [(warning.code, warning.node_id) for warning in found.warnings] == [("NAME_UNSAFE", "1")]
+
+
+def test_the_summary_counts_every_model_once(host: FakeHost, tmp_path: Path) -> None:
+    put(tmp_path / "models/loras/here.safetensors")
+    put(tmp_path / "models/vae/there.safetensors")
+    names = ["here.safetensors", "there.safetensors", "gone.safetensors"]
+    found = judge(host, *[{**lora(name), "id": number} for number, name in enumerate(names)])
+    summary = found.summary
+    assert (summary.total, summary.present, summary.elsewhere, summary.missing, summary.unknown) == (
+        3,
+        1,
+        1,
+        1,
+        0,
+    )
+
+
+# --- scanning -----------------------------------------------------------------------------------
+
+
+def names(library: Library, folder_name: str = "loras") -> set[str]:
+    return {file.name for file in library.snapshot().files(folder_name)}
+
+
+def test_changes_are_seen_at_once_however_quick(host: FakeHost, tmp_path: Path) -> None:
+    library, root = Library(host), tmp_path / "models/loras"
+    assert names(library) == set()
+    for number in range(20):
+        put(root / f"sub/{number}.safetensors")
+        assert len(names(library)) == number + 1
+    (root / "sub/3.safetensors").unlink()
+    (root / "sub").rename(root / "renamed")
+    assert names(library) == {f"renamed/{number}.safetensors" for number in range(20) if number != 3}
+
+
+def test_nothing_is_read_again_where_nothing_changed(
+    host: FakeHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "models/loras/sub/a.safetensors")
+    for directory, _, _ in os.walk(tmp_path):
+        os.utime(directory, (1_600_000_000, 1_600_000_000))
+    library = Library(host)
+    before = library.snapshot()
+    monkeypatch.setattr(os, "scandir", lambda path: pytest.fail(f"{path} was read again"))
+    assert library.snapshot() is before
+
+
+def test_links_are_followed_and_circles_end(host: FakeHost, tmp_path: Path) -> None:
+    put(tmp_path / "disk/b.safetensors")
+    root = tmp_path / "models/loras"
+    (root / "linked").symlink_to(tmp_path / "disk")
+    (root / "circle").symlink_to(root)
+    (root / "dangling.safetensors").symlink_to(tmp_path / "nowhere")
+    assert names(Library(host)) == {"linked/b.safetensors"}
+
+
+def test_part_files_are_in_no_list_not_even_of_a_folder_that_lists_any_file(
+    host: FakeHost, tmp_path: Path
+) -> None:
+    root = tmp_path / "models/any"
+    host.table["any"] = FolderSpec("any", (root,), frozenset())
+    put(root / ".model-resolver/.git/x.part")
+    put(root / "shown.txt")
+    assert names(Library(host), "any") == {"shown.txt"}
+
+
+def test_the_first_root_that_has_a_name_wins(host: FakeHost, tmp_path: Path) -> None:
+    first = put(tmp_path / "models/loras/a.safetensors")
+    put(tmp_path / "more/loras/a.safetensors")
+    assert [file.path for file in Library(host).snapshot().files("loras")] == [str(first)]
+
+
+def test_the_library_lists_what_comfyui_lists(comfy: Any) -> None:
+    from resolver.host.comfyui import ComfyUIHost
+
+    models = comfy.base / "models"
+    for place in (
+        "loras/sub/x.SAFETENSORS",
+        "loras/.hidden/y.pt",
+        "loras/no.txt",
+        "loras/.git/z.pt",
+        "unet/u.sft",
+    ):
+        put(models / place)
+    put(models / "diffusion_models/u.sft")
+    snapshot = Library(ComfyUIHost()).snapshot()
+    for name in snapshot.folders:
+        if "folder" in snapshot.folders[name].extensions:
+            continue  # diffusers lists directories
+        listed = {entry.replace(os.sep, "/") for entry in comfy.folder_paths.get_filename_list(name)}
+        assert {file.name for file in snapshot.files(name)} == listed, name
+        for entry in listed:
+            accepted = snapshot.accepted(name, entry.replace("/", os.sep))
+            assert accepted is not None
+            assert accepted.path == comfy.folder_paths.get_full_path(name, entry)
