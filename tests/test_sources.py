@@ -1,0 +1,273 @@
+"""Sources that need no search, ranking, and how they are asked together."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from resolver.digest import load_digest
+from resolver.errors import DownloadError, UrlRefused
+from resolver.resolution import ResolutionService
+from resolver.schemas import Resolution
+from resolver.sources import Context, Offer, Source, Wanted, normalise_url, url_file_name
+from resolver.sources.catalog import CatalogSource, Entry, manager_entries
+from resolver.sources.ranking import rank, state_of
+from resolver.sources.workflow import WorkflowSource
+from resolver.workflow import EmbeddedModel
+
+from .fakes import FakeHost
+
+HF = "https://huggingface.co/o/r/resolve/main/"
+A, B = "a" * 64, "b" * 64
+WANTED = Wanted("loras/style/x.safetensors", "loras", "style/x.safetensors")
+
+
+def embedded(name: str, url: str, hash_: str | None = None) -> EmbeddedModel:
+    return EmbeddedModel(name, url, "loras", hash_, "SHA256" if hash_ else None)
+
+
+async def from_workflow(wanted: Wanted, *entries: EmbeddedModel, notes: tuple[str, ...] = ()) -> list[Offer]:
+    return await WorkflowSource().find(wanted, Context(entries, notes))
+
+
+# --- the workflow itself ------------------------------------------------------------------------
+
+
+async def test_metadata_counts_for_this_very_name_only() -> None:
+    entries = (
+        embedded("style\\x.safetensors", HF + "x.safetensors", A),
+        embedded("x.safetensors", HF + "other/x.safetensors"),
+        embedded("x_v2.safetensors", HF + "x_v2.safetensors"),
+    )
+    offers = await from_workflow(WANTED, *entries)
+    assert [(offer.url, offer.sha256, offer.evidence) for offer in offers] == [
+        (HF + "x.safetensors", A, {"embedded_url"})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("note", "found"),
+    [
+        (f"Get it [here]({HF}x.safetensors).", True),
+        (f"{HF}x.safetensors?download=true", True),
+        (f"<{HF}sub%20folder/x.safetensors>", True),
+        ("https://huggingface.co/o/r/blob/main/x.safetensors, then", True),
+        (f"{HF}my_x.safetensors", False),
+        (f"{HF}x.safetensors.index.json", False),
+        (f"{HF}X.safetensors", False),
+        ("x.safetensors is on huggingface.co", False),
+    ],
+)
+async def test_note_links_must_end_in_the_very_file_name(note: str, found: bool) -> None:
+    offers = await from_workflow(WANTED, notes=(note,))
+    assert [offer.evidence for offer in offers] == ([{"note_link"}] if found else [])
+    assert all("/resolve/" in offer.url and "?" not in offer.url for offer in offers)
+
+
+def test_urls_are_brought_to_one_form() -> None:
+    assert normalise_url("https://huggingface.co/o/r/blob/main/x.pt?download=true#top") == HF + "x.pt"
+    assert normalise_url("https://civitai.com/api/download/models/1?type=Model") == (
+        "https://civitai.com/api/download/models/1?type=Model"
+    )
+    assert url_file_name(HF + "a%20b/%E6%A8%A1.pt") == "模.pt"
+
+
+# --- catalogs -----------------------------------------------------------------------------------
+
+
+async def test_a_catalog_answers_for_equal_file_names_and_is_read_once() -> None:
+    reads = []
+
+    def load() -> list[Entry]:
+        reads.append(1)
+        return [
+            Entry("sub/x.safetensors", "loras", HF + "x.safetensors", A),
+            Entry("my_x.safetensors", "loras", HF),
+        ]
+
+    source = CatalogSource("templates", load)
+    answers = await asyncio.gather(*(source.find(WANTED, Context()) for _ in range(5)))
+    assert [[offer.url for offer in answer] for answer in answers] == [[HF + "x.safetensors"]] * 5
+    assert reads == [1]
+
+
+def test_the_templates_are_digested_once_for_each_version(tmp_path: Path) -> None:
+    digest = load_digest(tmp_path)
+    assert len(digest.entries) > 300
+    assert digest.learned.by_input["lora_name"] == "loras"
+    kept = json.loads((tmp_path / "templates.json").read_text())
+    kept["entries"] = kept["entries"][:1]
+    (tmp_path / "templates.json").write_text(json.dumps(kept))
+    assert len(load_digest(tmp_path).entries) == 1, "the kept file is used"
+    kept["version"] = "another"
+    (tmp_path / "templates.json").write_text(json.dumps(kept))
+    assert load_digest(tmp_path) == digest, "and made anew for another version"
+    (tmp_path / "templates.json").write_text("{broken")
+    assert load_digest(tmp_path) == digest
+
+
+def test_the_managers_list_is_found_in_its_package(tmp_path: Path) -> None:
+    entries = {entry.name: entry for entry in manager_entries(FakeHost(tmp_path))}
+    assert len(entries) > 400
+    taef1 = entries["taef1_decoder.pth"]
+    assert (taef1.folder, taef1.url.startswith("https://")) == ("vae_approx", True)
+    assert {entry.folder for entry in entries.values()} >= {
+        "checkpoints",
+        "loras",
+        "controlnet",
+        "text_encoders",
+    }
+
+
+# --- ranking ------------------------------------------------------------------------------------
+
+
+def offer(url: str, **extra: object) -> Offer:
+    fields = {"source": "templates", "filename": "x.safetensors", "evidence": frozenset({"catalog"}), **extra}
+    return Offer(url=url, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wanted_hash", "given", "confidence"),
+    [
+        (A, {"sha256": A, "filename": "renamed.safetensors"}, "exact"),
+        (A, {"sha256": B}, "possible"),
+        (None, {}, "probable"),
+        (None, {"folder": "vae"}, "possible"),
+        (None, {"folder": "loras"}, "probable"),
+        (None, {"filename": "x_v2.safetensors"}, "possible"),
+        (None, {"evidence": frozenset({"embedded_url"})}, "exact"),
+        (None, {"evidence": frozenset({"embedded_url"}), "filename": "other.safetensors"}, "probable"),
+        (A, {"evidence": frozenset({"embedded_url"}), "sha256": B}, "possible"),
+        (None, {"evidence": frozenset({"note_link"})}, "probable"),
+    ],
+)
+def test_confidence(wanted_hash: str | None, given: dict[str, object], confidence: str) -> None:
+    wanted = Wanted("loras/x.safetensors", "loras", "x.safetensors", sha256=wanted_hash)
+    assert [candidate.confidence for candidate in rank(wanted, [offer(HF, **given)])] == [confidence]
+
+
+def test_a_size_that_is_known_to_differ_is_another_content() -> None:
+    wanted = Wanted("loras/x.safetensors", "loras", "x.safetensors", size=10)
+    assert rank(wanted, [offer(HF, size=11)])[0].confidence == "possible"
+    assert "size" in rank(wanted, [offer(HF, size=10)])[0].evidence
+
+
+def test_equal_content_is_one_candidate_with_mirrors_the_free_one_first() -> None:
+    gated = offer(HF + "gated", sha256=A, source="workflow", needs="licence", gated=True)
+    candidates = rank(WANTED, [gated, offer(HF + "free", sha256=A), offer(HF + "other", sha256=B)])
+    assert [(candidate.url, candidate.mirrors) for candidate in candidates] == [
+        (HF + "free", [HF + "gated"]),
+        (HF + "other", []),
+    ]
+    assert state_of(candidates) == "ambiguous"
+
+
+def test_states() -> None:
+    assert state_of([]) == "not_found"
+    assert state_of(rank(WANTED, [offer(HF)])) == "resolved"
+    assert state_of(rank(WANTED, [offer(HF, filename="y.pt")])) == "ambiguous"
+    author = offer(HF + "author", evidence=frozenset({"embedded_url"}), source="workflow")
+    assert state_of(rank(WANTED, [author, offer(HF)])) == "resolved", "one stands out"
+
+
+# --- asked together -----------------------------------------------------------------------------
+
+
+@dataclass
+class Remote:
+    size: int | None = 5
+    sha256: str | None = A
+
+
+@dataclass
+class FakeSource:
+    name: str
+    answer: Callable[[], Awaitable[list[Offer]]]
+
+    async def find(self, wanted: Wanted, context: Context) -> list[Offer]:
+        return await self.answer()
+
+
+def source(name: str, *offers: Offer) -> Source:
+    async def answer() -> list[Offer]:
+        return list(offers)
+
+    return FakeSource(name, answer)
+
+
+async def resolve(
+    *sources: Source, probe: Callable[[str], object] = lambda url: Remote(), online: bool = True
+) -> Resolution:
+    async def asked(url: str) -> Remote:
+        answer = probe(url)
+        if isinstance(answer, Exception):
+            raise answer
+        assert isinstance(answer, Remote)
+        return answer
+
+    def allowed(url: str) -> None:
+        if "elsewhere" in url:
+            raise UrlRefused("no", code="URL_HOST_NOT_ALLOWED")
+
+    service = ResolutionService(sources, asked, allowed)
+    found = [resolution async for resolution in service.resolve([WANTED], Context(), online=online)]
+    assert len(found) == 1
+    return found[0]
+
+
+async def test_the_servers_word_fills_in_size_and_hash() -> None:
+    found = await resolve(source("templates", offer(HF)))
+    assert (found.candidates[0].size, found.candidates[0].sha256) == (5, A)
+
+
+async def test_offline_nobody_is_asked() -> None:
+    found = await resolve(
+        source("templates", offer(HF)), probe=lambda url: pytest.fail("asked"), online=False
+    )
+    assert (found.state, found.candidates[0].size) == ("resolved", None)
+
+
+async def test_a_failing_source_costs_its_own_answer_only() -> None:
+    async def fail() -> list[Offer]:
+        raise RuntimeError("boom")
+
+    found = await resolve(FakeSource("broken", fail), source("templates", offer(HF)))
+    assert found.state == "resolved"
+    assert [(error.source, error.code) for error in found.errors] == [("broken", "SOURCE_FAILED")]
+
+
+async def test_a_hanging_source_costs_its_own_answer_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resolver.resolution._SOURCE_SECONDS", 0.05)
+
+    async def hang() -> list[Offer]:
+        await asyncio.sleep(60)
+        return []
+
+    found = await resolve(FakeSource("slow", hang), source("templates", offer(HF)))
+    assert found.state == "resolved"
+    assert [(error.source, error.code) for error in found.errors] == [("slow", "SOURCE_TIMEOUT")]
+
+
+async def test_a_file_that_is_gone_is_no_candidate_and_a_gated_one_says_what_it_needs() -> None:
+    gone = await resolve(
+        source("templates", offer(HF)), probe=lambda url: DownloadError("gone", code="NOT_FOUND")
+    )
+    assert (gone.state, gone.errors[0].code) == ("not_found", "NOT_FOUND")
+    gated = await resolve(
+        source("templates", offer(HF)), probe=lambda url: DownloadError("licence", code="GATED")
+    )
+    assert (gated.candidates[0].gated, gated.candidates[0].needs) == (True, "licence")
+
+
+async def test_a_host_that_is_not_allowed_is_shown_but_never_asked() -> None:
+    found = await resolve(
+        source("manager", offer("https://elsewhere.example/x.safetensors")),
+        probe=lambda url: pytest.fail("asked"),
+    )
+    assert found.candidates[0].needs == "allowed_host"
