@@ -23,6 +23,7 @@ from .host.standalone import StandaloneHost
 from .settings import LoadedSettings, load_settings
 
 OK, INCOMPLETE, USAGE = 0, 1, 2
+_ENDED = ("completed", "failed", "cancelled")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="comfy-model-resolver",
         description="Find the models a ComfyUI workflow is missing, and download them to the right folder.",
-        epilog="Exit status: 0 everything is there, 1 something is missing or failed, 2 wrong usage or input.",
+        epilog="Exit status: 0 all is there, 1 something is missing or failed, 2 wrong usage or input.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -109,21 +110,23 @@ class _Input:
 
 def _analyze(arguments: argparse.Namespace, console: Console) -> int:
     with _resolver(arguments) as resolver:
-        inputs, unreadable = _read_inputs(resolver, arguments.files, console)
-        for item in inputs:
+        reading = _Reading()
+        analyses = []
+        for item in reading.inputs(resolver, arguments.files, console):
+            analyses.append(item.analysis)
             if console.as_json:
                 console.json({"file": item.file, **item.analysis.model_dump(mode="json")})
             else:
                 console.analysis(item.file, item.analysis)
-        return USAGE if unreadable else _status_of(item.analysis for item in inputs)
+        return USAGE if reading.failed else _status_of(analyses)
 
 
 def _resolve(arguments: argparse.Namespace, console: Console) -> int:
     with _resolver(arguments) as resolver:
-        inputs, unreadable = _read_inputs(resolver, arguments.files, console)
+        reading = _Reading()
         items: dict[tuple[str, str], schemas.DownloadItem] = {}
         complete = True
-        for item in inputs:
+        for item in reading.inputs(resolver, arguments.files, console):
             if not console.as_json:
                 console.analysis(item.file, item.analysis)
             models = {model.id: model for model in item.analysis.models}
@@ -148,9 +151,9 @@ def _resolve(arguments: argparse.Namespace, console: Console) -> int:
             if not arguments.yes and not console.confirm(wanted):
                 return INCOMPLETE
             complete = _fetch(resolver, wanted, console) and complete
-        elif complete and not unreadable:
+        elif complete and not reading.failed:
             console.note("Nothing is missing.")
-        if unreadable:
+        if reading.failed:
             return USAGE
         return OK if complete else INCOMPLETE
 
@@ -225,24 +228,28 @@ def _resolver(arguments: argparse.Namespace, **overrides: Any) -> Iterator[Any]:
         resolver.close()
 
 
-def _read_inputs(resolver: Any, files: Sequence[str], console: Console) -> tuple[list[_Input], bool]:
-    """The readable ones, analysed, and whether there were others, which are reported at once."""
-    from .workflow.read import parse_json, read_workflow
+class _Reading:
+    """Reads workflows one by one; ``failed`` once one could not be read, which is reported at once."""
 
-    inputs: list[_Input] = []
-    unreadable = False
-    for file in files:
-        try:
-            data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-            workflow = read_workflow(parse_json(data))
-            inputs.append(_Input(file, workflow, resolver.analyze(workflow)))
-        except OSError as error:
-            unreadable = True
-            console.unreadable(file, BadInput(error.strerror or str(error), code="FILE_UNREADABLE"))
-        except BadInput as error:
-            unreadable = True
-            console.unreadable(file, error)
-    return inputs, unreadable
+    def __init__(self) -> None:
+        self.failed = False
+
+    def inputs(self, resolver: Any, files: Sequence[str], console: Console) -> Iterator[_Input]:
+        from .workflow.read import parse_json, read_workflow
+
+        for file in files:
+            try:
+                data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+                workflow = read_workflow(parse_json(data))
+                analysis = resolver.analyze(workflow)
+            except OSError as error:
+                self.failed = True
+                console.unreadable(file, BadInput(error.strerror or str(error), code="FILE_UNREADABLE"))
+            except BadInput as error:
+                self.failed = True
+                console.unreadable(file, error)
+            else:
+                yield _Input(file, workflow, analysis)
 
 
 async def _found(resolver: Any, item: _Input, offline: bool) -> list[schemas.Resolution]:
@@ -268,7 +275,7 @@ def _choice(model: schemas.Model, resolution: schemas.Resolution) -> schemas.Dow
     )
 
 
-def _status_of(analyses: Iterator[schemas.Analysis]) -> int:
+def _status_of(analyses: Sequence[schemas.Analysis]) -> int:
     models = [model for analysis in analyses for model in analysis.models if model.active]
     return OK if all(model.status == "present" for model in models) else INCOMPLETE
 
@@ -287,22 +294,42 @@ def _fetch(resolver: Any, items: Sequence[schemas.DownloadItem], console: Consol
 async def _fetched(
     resolver: Any, items: Sequence[schemas.DownloadItem], console: Console
 ) -> list[schemas.Download]:
-    ended = ("completed", "failed", "cancelled")
     events = resolver.events.listen()
     upcoming = asyncio.ensure_future(anext(events))
     await asyncio.sleep(0)  # listening has begun before anything can happen
-    submitted: list[schemas.Download] = await resolver.downloads.submit(list(items))
-    state = {download.id: download for download in submitted}
-    with console.progress(submitted) as show:
-        while any(download.status not in ended for download in state.values()):
-            done, _ = await asyncio.wait({upcoming}, timeout=1.0)
-            if done:
-                name, data = upcoming.result()
-                upcoming = asyncio.ensure_future(anext(events))
-                if name == "download" and data["id"] in state:
-                    state[data["id"]] = schemas.Download.model_validate(data)
-                    show(state[data["id"]])
-    upcoming.cancel()
-    await asyncio.gather(upcoming, return_exceptions=True)
-    await events.aclose()
-    return [state[download.id] for download in submitted]
+    try:
+        state = {download.id: download for download in await _submitted(resolver, items)}
+        with console.progress(list(state.values())) as show:
+            while any(download.status not in _ENDED for download in state.values()):
+                done, _ = await asyncio.wait({upcoming}, timeout=1.0)
+                if done:
+                    name, data = upcoming.result()
+                    upcoming = asyncio.ensure_future(anext(events))
+                    changed = [schemas.Download.model_validate(data)] if name == "download" else []
+                else:
+                    # One that another process is fetching sends us no events.
+                    changed = await resolver.downloads.list()
+                for download in changed:
+                    if download.id in state:
+                        state[download.id] = download
+                        show(download)
+    finally:
+        upcoming.cancel()
+        await asyncio.gather(upcoming, return_exceptions=True)
+        await events.aclose()
+    return list(state.values())
+
+
+async def _submitted(resolver: Any, items: Sequence[schemas.DownloadItem]) -> list[schemas.Download]:
+    """Downloads for ``items``: those left unfinished earlier go on, the others are new."""
+    places = {(item.folder, item.filename) for item in items}
+    unfinished = {
+        (download.folder, download.filename): download
+        for download in await resolver.downloads.list()
+        if download.status not in _ENDED and (download.folder, download.filename) in places
+    }
+    for download in unfinished.values():
+        if download.status == "paused":
+            await resolver.downloads.resume(download.id)
+    new = [item for item in items if (item.folder, item.filename) not in unfinished]
+    return [*unfinished.values(), *(await resolver.downloads.submit(new) if new else [])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -116,9 +117,10 @@ class Console:
 
     @contextmanager
     def progress(self, downloads: Sequence[schemas.Download]) -> Iterator[Callable[[schemas.Download], None]]:
-        """A function that shows the newest state of a download: bars on a terminal, nothing elsewhere."""
+        """A function that shows the newest state of a download: bars on a terminal, now and then a line
+        elsewhere."""
         if not sys.stderr.isatty():
-            yield lambda download: None
+            yield _Lines().show
             return
         bars = {
             download.id: tqdm(
@@ -146,6 +148,23 @@ class Console:
         finally:
             for bar in bars.values():
                 bar.close()
+
+
+class _Lines:
+    """Progress for logs: a line when a download starts, and then at most one every ten seconds."""
+
+    def __init__(self) -> None:
+        self._next: dict[str, float] = {}
+
+    def show(self, download: schemas.Download) -> None:
+        now = time.monotonic()
+        if download.status != "active" or now < self._next.get(download.id, 0.0):
+            return
+        self._next[download.id] = now + 10.0
+        line = (
+            f"{human_size(download.received)} of {human_size(download.size)}, {human_size(download.speed)}/s"
+        )
+        print(f"  fetching   {download.folder}/{download.filename}  {line}", file=sys.stderr, flush=True)
 
 
 def _shortened(name: str, width: int = 36) -> str:

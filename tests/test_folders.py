@@ -16,8 +16,8 @@ from resolver.folders.stated import FILE_NAME, read_stated
 from resolver.templates import installed_templates, template_workflows
 from resolver.workflow.read import read_workflow
 
-from .fakes import FakeHost, folder
-from .graphs import metadata, node, widget, workflow
+from tests.fakes import FakeHost, folder
+from tests.graphs import metadata, node, widget, workflow
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from resolver.library import Library
 from resolver.schemas import Analysis, Model
 from resolver.workflow.read import read_workflow
 
-from .fakes import FakeHost, folder
-from .graphs import metadata, node, widget, workflow
+from tests.fakes import FakeHost, folder
+from tests.graphs import metadata, node, widget, workflow
 
 KNOWN = FolderKnowledge(
     observed={

@@ -20,7 +20,7 @@ from resolver.sources.ranking import rank, state_of
 from resolver.sources.workflow import WorkflowSource
 from resolver.workflow import EmbeddedModel
 
-from .fakes import FakeHost
+from tests.fakes import FakeHost
 
 HF = "https://huggingface.co/o/r/resolve/main/"
 A, B = "a" * 64, "b" * 64

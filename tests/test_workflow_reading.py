@@ -12,7 +12,7 @@ from resolver.errors import WorkflowError
 from resolver.workflow import Node
 from resolver.workflow.read import MAX_BYTES, parse_json, read_workflow
 
-from .graphs import metadata, node, subgraph, widget, workflow
+from tests.graphs import metadata, node, subgraph, widget, workflow
 
 LORA = "LoraLoaderModelOnly"
 

@@ -1,0 +1,324 @@
+"""The routes on ComfyUI's own port, spoken to over real sockets: the contract, and who is refused."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo.hub import running_hub
+from demo.world import World
+from resolver.http.table import PREFIX, ROUTES
+
+from tests.comfy_host.driver import ComfyHostProcess, read_template
+from tests.graphs import metadata, node, workflow
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+TEMPLATE = "basic_switch_node"
+JSON = {"Content-Type": "application/json"}
+NDJSON = "application/x-ndjson"
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World.for_workflow(read_template(TEMPLATE))
+
+
+@pytest.fixture(scope="module")
+def comfyui(tmp_path_factory: pytest.TempPathFactory, world: World) -> Iterator[ComfyHostProcess]:
+    """The test host with this checkout as a pack of an odd folder name, and the embedded hub."""
+    environment = {"CMR_DISK_RESERVE": "1MB"}
+    with (
+        running_hub(world) as hub,
+        ComfyHostProcess(
+            tmp_path_factory.mktemp("base"),
+            packs={"some folder-name.v2": CHECKOUT},
+            env={**hub.environment(), **environment},
+        ) as process,
+    ):
+        yield process
+
+
+def ask(
+    host: ComfyHostProcess, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+) -> tuple[int, Any]:
+    """(status, parsed answer); NDJSON becomes a list of its lines."""
+    data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
+    given = {**(JSON if body is not None and not isinstance(body, bytes) else {}), **(headers or {})}
+    request = urllib.request.Request(host.url + path, data=data, headers=given, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            status, content, kind = answer.status, answer.read(), answer.headers.get_content_type()
+    except urllib.error.HTTPError as error:
+        status, content, kind = error.code, error.read(), error.headers.get_content_type()
+    if kind == NDJSON:
+        return status, [json.loads(line) for line in content.splitlines() if line.strip()]
+    return status, json.loads(content) if content else None
+
+
+def code(answer: tuple[int, Any]) -> tuple[int, str]:
+    return answer[0], answer[1]["error"]["code"]
+
+
+@pytest.mark.parametrize("prefix", ["", "/api"])
+def test_health_says_where_it_runs(comfyui: ComfyHostProcess, prefix: str) -> None:
+    status, body = ask(comfyui, "GET", f"{prefix}{PREFIX}/health")
+    assert status == 200
+    assert (body["status"], body["host"]) == ("ok", "comfyui")
+    assert set(body["metrics"]) == {
+        "cpu_percent",
+        "memory_percent",
+        "active_downloads",
+        "queued_downloads",
+        "free_bytes",
+    }
+
+
+def test_a_template_is_analysed_resolved_and_downloaded(comfyui: ComfyHostProcess, world: World) -> None:
+    template = read_template(TEMPLATE)
+    status, analysis = ask(comfyui, "POST", f"{PREFIX}/analyze", {"workflow": template})
+    assert status == 200
+    assert analysis["summary"]["missing"] == 4
+    missing = {model["id"]: model for model in analysis["models"] if model["status"] == "missing"}
+    assert set(missing) == {
+        "loras/pixel_art_style_z_image_turbo.safetensors",
+        "diffusion_models/z_image_turbo_bf16.safetensors",
+        "text_encoders/qwen_3_4b.safetensors",
+        "vae/ae.safetensors",
+    }
+    assert missing["vae/ae.safetensors"]["references"][0]["node_id"] == "64:53"
+
+    status, lines = ask(comfyui, "POST", f"{PREFIX}/resolve", {"workflow": template})
+    assert lines.pop() == {"done": True}
+    assert {
+        line["id"]: (line["state"], line["candidates"][0]["confidence"]) for line in lines
+    } == dict.fromkeys(missing, ("resolved", "exact"))
+    assert all(line["candidates"][0]["sha256"] and line["candidates"][0]["size"] for line in lines)
+
+    items = [
+        {
+            "folder": missing[line["id"]]["folder"],
+            "filename": missing[line["id"]]["name"],
+            "url": line["candidates"][0]["url"],
+        }
+        for line in lines
+    ]
+    status, created = ask(comfyui, "POST", f"{PREFIX}/downloads", {"items": items})
+    assert status == 202
+    ended = wait_for(comfyui, {download["id"] for download in created["downloads"]})
+    assert [(download["status"], download["verified"]) for download in ended] == [("completed", True)] * 4
+    for download in ended:
+        held = world.file_at(download["url"])
+        assert held is not None
+        assert Path(download["path"]).read_bytes() == held.content
+
+    _, again = ask(comfyui, "POST", f"{PREFIX}/analyze", {"workflow": template})
+    assert again["summary"] == {"total": 4, "present": 4, "missing": 0, "elsewhere": 0, "unknown": 0}
+    _, files = ask(comfyui, "GET", f"{PREFIX}/library?folder=vae&query=AE")
+    assert [file["name"] for file in files["files"]] == ["ae.safetensors"]
+    # ComfyUI itself does not complain any more.
+    assert comfyui.get("/api/object_info/VAELoader")[1]["VAELoader"]["input"]["required"]["vae_name"][0]
+
+    status, refused = ask(comfyui, "POST", f"{PREFIX}/downloads", {"items": items[:1]})
+    assert (status, refused["error"]["code"]) == (409, "FILE_EXISTS")
+
+
+def wait_for(host: ComfyHostProcess, ids: set[str]) -> list[dict[str, Any]]:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        downloads = [
+            download
+            for download in ask(host, "GET", f"{PREFIX}/downloads")[1]["downloads"]
+            if download["id"] in ids
+        ]
+        if all(download["status"] in ("completed", "failed", "cancelled") for download in downloads):
+            return downloads
+        time.sleep(0.1)
+    pytest.fail(f"still unfinished: {downloads}")
+
+
+def test_a_file_may_be_sent_as_a_form(comfyui: ComfyHostProcess) -> None:
+    content = json.dumps(workflow(node(1, "VAELoader", ["gone.safetensors"]))).encode()
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="w.json"\r\n\r\n'
+        + content
+        + b"\r\n--x--\r\n"
+    )
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert code(ask(comfyui, "POST", f"{PREFIX}/analyze", body, headers)) == (415, "CONTENT_TYPE")
+    status, analysis = ask(comfyui, "POST", f"{PREFIX}/analyze", body, {**headers, "X-Model-Resolver": "1"})
+    assert (status, [model["id"] for model in analysis["models"]]) == (200, ["vae/gone.safetensors"])
+
+
+def test_folders_say_where_a_file_would_go(comfyui: ComfyHostProcess) -> None:
+    _, answer = ask(comfyui, "GET", f"{PREFIX}/folders")
+    folders = {folder["name"]: folder for folder in answer["folders"]}
+    assert folders["diffusion_models"]["default_root"].endswith("models/diffusion_models"), "not models/unet"
+    assert "custom_nodes" not in folders
+    outputs = [root for root in folders["checkpoints"]["roots"] if "/output/" in root["path"]]
+    assert [root["writable"] for root in outputs] == [False]
+    assert all(root["free_bytes"] > 0 for folder in folders.values() for root in folder["roots"])
+
+
+def test_settings_show_no_secret(comfyui: ComfyHostProcess) -> None:
+    _, answer = ask(comfyui, "GET", f"{PREFIX}/settings")
+    settings = {setting["name"]: setting for setting in answer["settings"]}
+    assert settings["CMR_HF_TOKEN"]["value"] is None
+    assert settings["CMR_DISK_RESERVE"]["source"] == "environment"
+
+
+def test_openapi_describes_every_route(comfyui: ComfyHostProcess) -> None:
+    _, document = ask(comfyui, "GET", f"{PREFIX}/openapi.json")
+    described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    assert described == {(route.method, PREFIX + route.path) for route in ROUTES}
+
+
+# --- bad input ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "expected"),
+    [
+        ("/analyze", b"not json", (400, "WORKFLOW_NOT_JSON")),
+        ("/analyze", b"[" * 10_000, (400, "WORKFLOW_TOO_DEEP")),
+        ("/analyze", b'{"workflow":' + b'{"a":' * 10_000 + b"1" + b"}" * 10_001, (400, "WORKFLOW_TOO_DEEP")),
+        ("/analyze", {"workflow": {}}, (400, "WORKFLOW_NOT_RECOGNISED")),
+        ("/analyze", {"workflow": []}, (400, "BODY_INVALID")),
+        ("/analyze", {"nodes": []}, (400, "BODY_INVALID")),
+        ("/resolve", {}, (400, "BODY_INVALID")),
+        ("/resolve", {"models": [{"folder": "vae", "name": "../x.pt"}]}, (400, "NAME_UNSAFE")),
+        ("/resolve", {"models": [], "sources": ["nobody"]}, (400, "SOURCE_UNKNOWN")),
+        ("/downloads", {"items": []}, (400, "BODY_INVALID")),
+        ("/downloads", {"items": [{"folder": "vae"}]}, (400, "BODY_INVALID")),
+        ("/downloads", b"{", (400, "BODY_NOT_JSON")),
+        ("/downloads/nobody/cancel", None, (404, "DOWNLOAD_UNKNOWN")),
+    ],
+)
+def test_bad_bodies_have_a_stable_code(
+    comfyui: ComfyHostProcess, path: str, body: Any, expected: tuple[int, str]
+) -> None:
+    assert code(ask(comfyui, "POST", PREFIX + path, body, JSON if body else None)) == expected
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        ({"folder": "nowhere"}, "FOLDER_UNKNOWN"),
+        ({"folder": "custom_nodes"}, "FOLDER_UNKNOWN"),
+        ({"filename": "../../x.safetensors"}, "NAME_UNSAFE"),
+        ({"filename": "/etc/x.safetensors"}, "NAME_UNSAFE"),
+        ({"filename": "x.py"}, "EXTENSION_NOT_ALLOWED"),
+        ({"url": "https://evil.example/x.safetensors"}, "URL_HOST_NOT_ALLOWED"),
+        ({"url": "file:///etc/passwd"}, "URL_SCHEME"),
+        ({"url": "http://127.0.0.1:22/x.safetensors"}, "URL_HOST_NOT_ALLOWED"),
+        ({"url": "http://huggingface.co/o/r/resolve/main/x.safetensors"}, "URL_SCHEME"),
+        ({"url": "https://user:pw@huggingface.co/o/r/resolve/main/x.safetensors"}, "URL_CREDENTIALS"),
+    ],
+)
+def test_a_bad_item_stops_its_whole_request(
+    comfyui: ComfyHostProcess, item: dict[str, str], expected: str
+) -> None:
+    good = {
+        "folder": "vae",
+        "filename": "never.safetensors",
+        "url": "https://huggingface.co/o/r/resolve/main/never.safetensors",
+    }
+    status, body = ask(
+        comfyui, "POST", f"{PREFIX}/downloads", {"items": [good, {**good, "filename": "b.pt", **item}]}
+    )
+    assert (status, body["error"]["code"]) == (400, expected)
+    downloads = ask(comfyui, "GET", f"{PREFIX}/downloads")[1]["downloads"]
+    assert not [download for download in downloads if download["filename"] == "never.safetensors"]
+
+
+def test_a_body_of_a_hundred_megabytes_is_refused(comfyui: ComfyHostProcess) -> None:
+    try:
+        answer = ask(comfyui, "POST", f"{PREFIX}/analyze", b" " * 100_000_000, JSON)
+    except (ConnectionResetError, BrokenPipeError, urllib.error.URLError):
+        return  # it hung up on us in the midst of it, which refuses it as well
+    assert code(answer) == (413, "WORKFLOW_TOO_LARGE")
+
+
+def test_hostile_workflows_are_answered_not_failed(comfyui: ComfyHostProcess) -> None:
+    hostile = workflow(
+        node(1, "VAELoader", ["../../../etc/passwd.pt"], properties=None),
+        {"id": 2, "type": None},
+        node(3, "CheckpointLoaderSimple", None, properties={"models": [None, {"name": "x"}, {"name": 1}]}),
+        node(4, "VAELoader", ["x.safetensors"], properties=metadata("x.safetensors", "../../etc")),
+    )
+    status, analysis = ask(comfyui, "POST", f"{PREFIX}/analyze", {"workflow": hostile})
+    assert status == 200
+    assert {warning["code"] for warning in analysis["warnings"]} == {"NAME_UNSAFE", "NODE_SKIPPED"}
+    assert [model["folder"] for model in analysis["models"]] == ["vae"]
+
+
+# --- who is refused -----------------------------------------------------------------------------
+
+EVIL = "http://evil.example"
+ATTACKS = {
+    "another origin": ({"Origin": EVIL}, 403),
+    "origin null": ({"Origin": "null"}, 403),
+    "dns rebinding": ({"Host": "evil.example", "Origin": EVIL}, 403),
+    "dns rebinding without origin": ({"Host": "evil.example"}, 403),
+    "lan host, other origin": ({"Host": "192.168.1.5:8188", "Origin": EVIL}, 403),
+    "cross-site": ({"Sec-Fetch-Site": "cross-site"}, 403),
+    "another port of this machine": ({"Sec-Fetch-Site": "same-site", "Origin": "http://127.0.0.1:1"}, 403),
+    "text/plain": ({"Content-Type": "text/plain"}, 415),
+    "a form": ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+}
+CHANGING = [route for route in ROUTES if route.method != "GET"]
+
+
+@pytest.fixture(scope="module", params=["as started", "--enable-cors-header"])
+def target(
+    request: pytest.FixtureRequest, comfyui: ComfyHostProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ComfyHostProcess]:
+    if request.param == "as started":
+        yield comfyui
+        return
+    with ComfyHostProcess(
+        tmp_path_factory.mktemp("cors"), packs={"resolver": CHECKOUT}, cors_origin="*"
+    ) as process:
+        yield process
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_no_web_page_can_change_anything(target: ComfyHostProcess, attack: str) -> None:
+    headers, expected = ATTACKS[attack]
+    for route in CHANGING:
+        if expected == 415 and route.method == "DELETE":
+            continue  # carries no body; a page cannot send one to another origin without asking first
+        path = PREFIX + route.path.replace("{id}", "x")
+        status, _ = ask(target, route.method, path, b"{}", {**JSON, **headers})
+        assert status == expected, (route, status)
+
+
+@pytest.mark.parametrize("attack", [name for name, (_, status) in ATTACKS.items() if status == 403])
+def test_no_web_page_can_read_anything(target: ComfyHostProcess, attack: str) -> None:
+    for route in ROUTES:
+        if route.method == "GET":
+            status, _ = ask(
+                target, "GET", PREFIX + route.path.replace("{id}", "x"), headers=ATTACKS[attack][0]
+            )
+            assert status == 403, route
+
+
+def test_the_same_requests_from_the_editor_work(target: ComfyHostProcess) -> None:
+    editor = {"Origin": target.url, "Sec-Fetch-Site": "same-origin"}
+    for route in ROUTES:
+        if route.path == "/events":
+            continue  # never ends
+        status, _ = ask(
+            target,
+            route.method,
+            PREFIX + route.path.replace("{id}", "x"),
+            None if route.method in ("GET", "DELETE") else {},
+            editor,
+        )
+        assert status in (200, 400, 404), (route, status)
