@@ -1,0 +1,1 @@
+"""Measurements: ``make bench``. Figures are printed here, never asserted in tests."""
