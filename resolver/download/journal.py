@@ -1,0 +1,79 @@
+"""What happens to a download, written down first and then told.
+
+A status is in the store before anybody hears of it, so that what was shown survives a crash. Progress
+is only a number for people (the part file itself says what has arrived) and is written now and then.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from ..errors import ResolverError
+from ..schemas import Download, DownloadStatus
+from ..store import DownloadRow, Store
+from .model import Job, as_download
+from .threads import in_thread
+
+log = logging.getLogger(__name__)
+
+OnEvent = Callable[[Download], None]
+"""Gets a download as it is now. Called on the queue's loop; must return at once."""
+
+
+class Journal:
+    def __init__(self, store: Store, on_event: OnEvent) -> None:
+        self._store = store
+        self._on_event = on_event
+
+    async def move(self, job: Job, status: DownloadStatus, error: ResolverError | None = None) -> None:
+        """Give ``job`` a status and, with it, the error it failed with or waits for.
+
+        Where the store cannot be written to (a full disk may be the very reason) the download goes on in
+        memory; after a crash it is found in an earlier status, which is harmless.
+        """
+        code, message = (error.code, error.message) if error is not None else (None, None)
+        async with job.writing:
+            row = replace(job.row, status=status, error_code=code, error_message=message)
+            await self._write(job, row)
+            job.row.status, job.row.error_code, job.row.error_message = status, code, message
+        self.tell(job)
+
+    async def write(self, job: Job) -> None:
+        """Write the row as it is, if the store can be written to."""
+        async with job.writing:
+            await self._write(job, replace(job.row))
+
+    async def write_for_sure(self, job: Job) -> None:
+        """The same where what follows relies on it. Raises ``ResolverError`` (``STORE_UNAVAILABLE``)."""
+        await self.write(job)
+        if job.unwritten:
+            raise ResolverError(
+                "The program's own records cannot be written, so this would not survive a restart. Is the "
+                "disk full? See the log.",
+                code="STORE_UNAVAILABLE",
+            )
+
+    async def _write(self, job: Job, row: DownloadRow) -> None:
+        try:
+            await in_thread(self._store.save_download, row)
+            job.unwritten = False
+        except sqlite3.Error as failure:
+            job.unwritten = True
+            log.warning("Download %s (%s) cannot be written to the store: %s", row.id, row.status, failure)
+
+    async def write_progress(self, jobs: Sequence[Job]) -> None:
+        progress = [(job.row.id, job.row.received) for job in jobs]
+        try:
+            await in_thread(self._store.save_progress, progress)
+        except sqlite3.Error as failure:
+            log.warning("The progress of downloads cannot be written: %s", failure)
+
+    def tell(self, job: Job) -> None:
+        """Tell whoever listens how ``job`` stands."""
+        try:
+            self._on_event(as_download(job.row, job.meter))
+        except Exception:
+            log.exception("A listener to downloads failed")

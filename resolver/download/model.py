@@ -1,0 +1,116 @@
+"""A download in memory: its row, what only this process may know, and how fast it goes."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..names import ModelName
+from ..schemas import Download, DownloadErrorBody, DownloadStatus
+from ..store import DownloadRow
+from .part import part_path
+
+UNFINISHED: frozenset[DownloadStatus] = frozenset({"queued", "active", "paused", "verifying"})
+
+_SMOOTHING_SECONDS = 3.0
+
+
+class SpeedMeter:
+    """Bytes per second, smoothed exponentially over about three seconds."""
+
+    def __init__(self) -> None:
+        self.speed = 0.0
+        self._bytes = 0
+        self._time = 0.0
+        self._started = False
+
+    def start(self, received: int) -> None:
+        self.speed = 0.0
+        self._bytes, self._time, self._started = received, time.monotonic(), False
+
+    def update(self, received: int) -> None:
+        now = time.monotonic()
+        elapsed = now - self._time
+        if elapsed <= 0:
+            return
+        current = max(0, received - self._bytes) / elapsed
+        weight = 1 - math.exp(-elapsed / _SMOOTHING_SECONDS) if self._started else 1.0
+        self.speed += weight * (current - self.speed)
+        self._bytes, self._time = received, now
+        # The first sample stands for itself, but not the silence before the first byte.
+        self._started = self._started or current > 0
+
+
+@dataclass(eq=False)
+class Job:
+    """An unfinished download of this process. Touched on the loop only.
+
+    ``url``: with the tokens of its own that the row must not hold; after a restart they are gone.
+    ``unwritten``: that the store does not know the row as it is, because it could not be written.
+    ``settling``: the task must not be cancelled now, only waited for (a file is being published, or a
+    status written). ``not_before``: loop time until which a retry waits. ``failures``: attempts in a
+    row without progress. ``changes``: how often the content on the server was another one. ``control``:
+    held by a command of the user while it takes effect. ``writing``: held while the row is written, so
+    that an older state is never written over a newer one.
+    """
+
+    row: DownloadRow
+    url: str = field(repr=False)
+    task: asyncio.Task[None] | None = None
+    settling: bool = False
+    unwritten: bool = False
+    not_before: float = 0.0
+    failures: int = 0
+    changes: int = 0
+    meter: SpeedMeter = field(default_factory=SpeedMeter)
+    control: asyncio.Lock = field(default_factory=asyncio.Lock)
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def root(self) -> Path:
+        return Path(self.row.root)
+
+    @property
+    def name(self) -> ModelName:
+        return ModelName(self.row.filename)  # Was parsed when the row was made.
+
+    @property
+    def part(self) -> Path:
+        return part_path(self.root, self.row.id)
+
+    @property
+    def remaining(self) -> int:
+        return remaining(self.row)
+
+
+def remaining(row: DownloadRow) -> int:
+    """Bytes still to come, as far as is known."""
+    return max(0, (row.size or 0) - row.received)
+
+
+def as_download(row: DownloadRow, meter: SpeedMeter | None = None) -> Download:
+    """The row as the contract shows it."""
+    speed = meter.speed if meter is not None and row.status == "active" else 0.0
+    eta = remaining(row) / speed if speed >= 1 and row.size is not None else None
+    error = None
+    if row.error_code is not None:
+        error = DownloadErrorBody(code=row.error_code, message=row.error_message or "")
+    return Download(
+        id=row.id,
+        folder=row.folder,
+        filename=row.filename,
+        url=row.url,
+        status=row.status,
+        size=row.size,
+        received=row.received,
+        speed=speed,
+        eta=eta,
+        sha256=row.sha256,
+        verified=row.verified,
+        error=error,
+        path=row.path,
+        created_at=row.created_at,
+    )

@@ -1,0 +1,413 @@
+"""The queue: what runs when, and every word the user has in it.
+
+One queue runs on one event loop; all its methods are called there. A download is in memory (a ``Job``)
+while it is unfinished, else only in the store. Several processes may have queues over one store: each
+works on its own downloads, shows all of them, and adopts those of a process that is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..errors import Conflict, DownloadError, NotFound, ResolverError
+from ..host import Host
+from ..net.client import HttpClient
+from ..schemas import Download, DownloadItem, DownloadStatus
+from ..settings import Settings
+from ..store import DownloadRow, DuplicateDestination, Store
+from .journal import Journal, OnEvent
+from .limiter import BandwidthLimiter
+from .model import UNFINISHED, Job, as_download
+from .owner import Owner
+from .part import discard_part, part_path
+from .plan import duplicate_download, plan_items, require_space_for
+from .runner import Runner
+from .threads import in_thread, to_the_end
+from .transfer import SingleConnection, Transfer
+
+log = logging.getLogger(__name__)
+
+OnCompleted = Callable[[Download], None]
+"""Gets a download whose file (``path``) has just appeared. As with ``OnEvent``, it must return at once."""
+
+# ``DownloadQueue.list`` hides the builtin from annotations in its class.
+Downloads = list[Download]
+Jobs = list[Job]
+
+_EVENT_SECONDS = 0.25
+_TICKS_PER_SAVE = 8
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """``attempts`` in a row without progress end a download. Waiting doubles from ``first`` to ``most`` s."""
+
+    attempts: int = 5
+    first: float = 1.0
+    most: float = 60.0
+
+    def delay(self, failures: int, asked: float | None) -> float:
+        """Seconds to wait after that many failures; never less than the server asked for."""
+        backoff = min(self.most, self.first * math.pow(2, failures - 1)) * random.uniform(0.5, 1.0)
+        return max(backoff, asked or 0.0)
+
+
+class DownloadQueue:
+    """``transfer``: how bytes are fetched, by default over one connection."""
+
+    def __init__(
+        self,
+        store: Store,
+        host: Host,
+        client: HttpClient,
+        settings: Settings,
+        on_event: OnEvent,
+        *,
+        on_completed: OnCompleted | None = None,
+        transfer: Transfer | None = None,
+        retry_policy: RetryPolicy | None = None,
+    ) -> None:
+        self._store = store
+        self._host = host
+        self._client = client
+        self._settings = settings
+        self._journal = Journal(store, on_event)
+        self._on_completed = on_completed
+        self._retry_policy = retry_policy or RetryPolicy()
+        self._owner = Owner(store.path.parent)
+        self._jobs: dict[str, Job] = {}
+        # Finished, but the store does not know it yet.
+        self._unwritten: dict[str, Job] = {}
+        self._running = False
+        self._ticker: asyncio.Task[None] | None = None
+        self._submitting = asyncio.Lock()
+        self._runner = Runner(
+            client,
+            transfer or SingleConnection(client, BandwidthLimiter(settings.bandwidth_limit)),
+            self._journal,
+            settings.disk_reserve,
+            self._active,
+        )
+
+    # --- life -----------------------------------------------------------------------------------
+
+    @to_the_end
+    async def start(self) -> None:
+        """Take up what this or a dead process left unfinished; paused downloads stay paused."""
+        rows = await in_thread(self._adopt)
+        for row in rows:
+            job = self._jobs[row.id] = Job(row, row.url)
+            if row.status in ("active", "verifying"):
+                await self._journal.move(job, "queued")
+        self._running = True
+        self._pump()
+
+    @to_the_end
+    async def stop(self) -> None:
+        """End all work in a state that ``start`` goes on from, here or in another process."""
+        self._running = False
+        for job in list(self._active()):
+            async with job.control:
+                await self._interrupt(job)
+                if job.row.status in ("active", "verifying"):
+                    await self._journal.move(job, "queued")
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.wait({self._ticker})
+        self._jobs.clear()
+        await in_thread(self._owner.release)
+
+    # --- what the user asks for -----------------------------------------------------------------
+
+    @to_the_end
+    async def submit(self, items: Sequence[DownloadItem]) -> Downloads:
+        """Take all items or, if one cannot be taken, none; see ``plan.plan_items`` for the errors."""
+        async with self._submitting:
+            policy = self._client.policy
+            planned = await in_thread(plan_items, self._host, policy, items, self._owner.id)
+            rows = [plan.row for plan in planned]
+            await in_thread(self._add, rows)
+        jobs = [Job(plan.row, plan.url) for plan in planned]
+        for job in jobs:
+            self._jobs[job.row.id] = job
+            self._journal.tell(job)
+        self._pump()
+        return [as_download(job.row) for job in jobs]
+
+    async def list(self) -> Downloads:
+        """All downloads, also finished ones and those of other processes, in order of arrival."""
+        await self._write_late()
+        rows = await in_thread(self._store.downloads)
+        return [self._show(row) for row in rows]
+
+    async def get(self, download_id: str) -> Download:
+        return self._show(await self._row(download_id))
+
+    def counts(self) -> tuple[int, int]:
+        """How many downloads of this process are ``(under way, waiting)``."""
+        active = len(self._active())
+        return active, sum(job.row.status == "queued" for job in self._jobs.values())
+
+    @to_the_end
+    async def remove(self, download_id: str) -> None:
+        """Drop a finished download from the history; the model it brought stays."""
+        row = await self._row(download_id)
+        if row.status in UNFINISHED:
+            raise _wrong_state(row, "removed")
+        await in_thread(discard_part, _part_of(row))
+        await in_thread(self._store.delete_download, download_id)
+
+    @to_the_end
+    async def pause(self, download_id: str) -> Download:
+        """What has arrived is kept."""
+        job = await self._own_job(download_id, "paused")
+        async with job.control:
+            await self._interrupt(job)
+            if job.row.status not in UNFINISHED:
+                raise _wrong_state(job.row, "paused")
+            if job.row.status != "paused":
+                await self._journal.move(job, "paused")
+        self._pump()
+        return as_download(job.row)
+
+    @to_the_end
+    async def resume(self, download_id: str) -> Download:
+        job = await self._own_job(download_id, "resumed")
+        async with job.control:
+            if job.row.status != "paused":
+                raise _wrong_state(job.row, "resumed")
+            self._give_new_chance(job)
+            await self._journal.move(job, "queued")
+        self._pump()
+        return as_download(job.row)
+
+    @to_the_end
+    async def cancel(self, download_id: str) -> Download:
+        """What has arrived is removed. A failed download can be cancelled, too."""
+        job = self._jobs.get(download_id) or await self._finished_job(download_id, {"failed"}, "cancelled")
+        async with job.control:
+            await self._interrupt(job)
+            if job.row.status in ("completed", "cancelled"):
+                raise _wrong_state(job.row, "cancelled")
+            await in_thread(discard_part, job.part)
+            job.row.part_state, job.row.received = None, 0
+            await self._journal.move(job, "cancelled")
+            self._leave(job)
+        self._pump()
+        return as_download(job.row)
+
+    @to_the_end
+    async def retry(self, download_id: str) -> Download:
+        """Queue a failed or cancelled download again; it goes on from what was kept."""
+        job = self._jobs.get(download_id)
+        if job is not None:
+            raise _wrong_state(job.row, "retried")
+        job = await self._finished_job(download_id, {"failed", "cancelled"}, "retried")
+        row = replace(job.row, status="queued", owner=self._owner.id, error_code=None, error_message=None)
+        try:
+            written = await in_thread(self._store.save_download, row, expected=job.row.status)
+        except DuplicateDestination:
+            raise duplicate_download(row) from None
+        if not written:
+            raise _wrong_state(await self._row(download_id), "retried")
+        job.row = row
+        self._jobs[download_id] = job
+        self._journal.tell(job)
+        self._pump()
+        return as_download(row)
+
+    @to_the_end
+    async def set_priority(self, download_id: str, priority: int) -> Download:
+        """Higher goes first. Counts when the next download starts; nothing under way is stopped for it."""
+        job = await self._own_job(download_id, "given a priority")
+        async with job.control:
+            job.row.priority = priority
+            await self._journal.write(job)
+            self._journal.tell(job)
+        return as_download(job.row, job.meter)
+
+    async def pause_all(self) -> Downloads:
+        return await self._each(self.pause, ("queued", "active", "verifying"))
+
+    async def resume_all(self) -> Downloads:
+        return await self._each(self.resume, ("paused",))
+
+    async def cancel_all(self) -> Downloads:
+        return await self._each(self.cancel, ("queued", "active", "verifying", "paused"))
+
+    async def retry_all(self) -> Downloads:
+        """Those that failed; who cancels a download does not mean "all" to bring it back."""
+        return await self._each(self.retry, ("failed",))
+
+    async def _each(
+        self, action: Callable[[str], Awaitable[Download]], states: tuple[DownloadStatus, ...]
+    ) -> Downloads:
+        """Apply ``action`` to all downloads in one of ``states``; those that just left it are passed over."""
+        changed = []
+        for row in await in_thread(self._store.downloads):
+            if row.status in states and (row.id in self._jobs or row.status == "failed"):
+                with suppress(Conflict, NotFound):
+                    changed.append(await action(row.id))
+        return changed
+
+    # --- running --------------------------------------------------------------------------------
+
+    def _active(self) -> Jobs:
+        return [job for job in self._jobs.values() if job.task is not None]
+
+    def _pump(self) -> None:
+        """Start what may start: highest priority first, then in order of arrival."""
+        if not self._running:
+            return
+        loop = asyncio.get_running_loop()
+        free = self._settings.max_concurrent_downloads - len(self._active())
+        waiting = [job for job in self._jobs.values() if job.row.status == "queued" and job.task is None]
+        ready = [job for job in waiting if job.not_before <= loop.time()]
+        for job in sorted(ready, key=lambda job: (-job.row.priority, job.row.seq))[: max(0, free)]:
+            job.task = loop.create_task(self._drive(job), name=f"download {job.row.id}")
+        if self._active() and self._ticker is None:
+            self._ticker = loop.create_task(self._tick())
+
+    async def _drive(self, job: Job) -> None:
+        """One turn of a download. When cancelled, the status is left to whoever cancels."""
+        before = job.row.received
+        try:
+            try:
+                await self._runner.run(job)
+            except ResolverError as error:
+                await self._after_failure(job, error, progress=job.row.received > before)
+            except Exception as error:
+                log.exception("Download %s failed in an unforeseen way", job.row.id)
+                unforeseen = ResolverError(f"An internal error: {type(error).__name__}. See the log.")
+                await self._after_failure(job, unforeseen, progress=False)
+            else:
+                self._leave(job)
+                self._tell_completed(as_download(job.row))
+        finally:
+            job.task = None
+            job.settling = False
+            self._pump()
+
+    async def _after_failure(self, job: Job, error: ResolverError, *, progress: bool) -> None:
+        job.settling = True
+        job.failures = 1 if progress else job.failures + 1
+        retry = error if isinstance(error, DownloadError) and error.retryable else None
+        if retry and job.failures < self._retry_policy.attempts:
+            delay = self._retry_policy.delay(job.failures, retry.retry_after)
+            loop = asyncio.get_running_loop()
+            job.not_before = loop.time() + delay
+            loop.call_later(delay, self._pump)
+            await self._journal.move(job, "queued", error)
+            return
+        await self._journal.move(job, "failed", error)
+        self._leave(job)
+
+    def _leave(self, job: Job) -> None:
+        """``job`` is finished: from now on the store alone knows it, if it does."""
+        self._jobs.pop(job.row.id, None)
+        if job.unwritten:
+            self._unwritten[job.row.id] = job
+
+    async def _write_late(self) -> None:
+        for job in list(self._unwritten.values()):
+            await self._journal.write(job)
+            if not job.unwritten:
+                self._unwritten.pop(job.row.id, None)
+
+    def _tell_completed(self, download: Download) -> None:
+        if self._on_completed is None:
+            return
+        try:
+            self._on_completed(download)
+        except Exception:
+            log.exception("A listener to completed downloads failed")
+
+    async def _interrupt(self, job: Job) -> None:
+        """End the task of ``job``, if any; one that is settling is waited for."""
+        task = job.task
+        if task is None:
+            return
+        if not job.settling:
+            task.cancel()
+        await asyncio.wait({task})
+
+    async def _tick(self) -> None:
+        """Tell of progress four times a second, and write it down every two seconds."""
+        ticks = 0
+        while jobs := self._active():
+            await asyncio.sleep(_EVENT_SECONDS)
+            for job in jobs:
+                if job.row.status == "active" and job.task is not None:
+                    job.meter.update(job.row.received)
+                    self._journal.tell(job)
+            ticks += 1
+            if ticks % _TICKS_PER_SAVE == 0:
+                await self._journal.write_progress(jobs)
+        self._ticker = None
+
+    # --- rows -----------------------------------------------------------------------------------
+
+    def _adopt(self) -> Sequence[DownloadRow]:
+        self._owner.take()
+        owners = {row.owner for row in self._store.unfinished_downloads()} - {self._owner.id}
+        for owner in owners:
+            if self._owner.is_gone(owner):
+                self._store.adopt_downloads(owner, self._owner.id)
+        return [row for row in self._store.unfinished_downloads() if row.owner == self._owner.id]
+
+    def _add(self, rows: Sequence[DownloadRow]) -> None:
+        require_space_for(rows, self._store.unfinished_downloads(), self._settings.disk_reserve)
+        try:
+            self._store.add_downloads(rows)
+        except DuplicateDestination:
+            taken = {row.destination for row in self._store.unfinished_downloads()}
+            raise duplicate_download(next((r for r in rows if r.destination in taken), rows[0])) from None
+
+    async def _row(self, download_id: str) -> DownloadRow:
+        await self._write_late()
+        job = self._jobs.get(download_id) or self._unwritten.get(download_id)
+        row = job.row if job is not None else await in_thread(self._store.download, download_id)
+        if row is None:
+            raise NotFound(f"There is no download {download_id!r}.", code="DOWNLOAD_UNKNOWN")
+        return row
+
+    async def _own_job(self, download_id: str, done: str) -> Job:
+        job = self._jobs.get(download_id)
+        if job is None:
+            raise _wrong_state(await self._row(download_id), done)
+        return job
+
+    async def _finished_job(self, download_id: str, states: set[DownloadStatus], done: str) -> Job:
+        row = await self._row(download_id)
+        if row.status not in states:
+            raise _wrong_state(row, done)
+        return Job(row, row.url)
+
+    def _show(self, row: DownloadRow) -> Download:
+        job = self._jobs.get(row.id) or self._unwritten.get(row.id)
+        return as_download(row) if job is None else as_download(job.row, job.meter)
+
+    @staticmethod
+    def _give_new_chance(job: Job) -> None:
+        job.failures = job.changes = 0
+        job.not_before = 0.0
+
+
+def _part_of(row: DownloadRow) -> Path:
+    return part_path(Path(row.root), row.id)
+
+
+def _wrong_state(row: DownloadRow, done: str) -> Conflict:
+    elsewhere = " (by another process)" if row.status in UNFINISHED else ""
+    return Conflict(
+        f"The download of {row.filename} is {row.status}{elsewhere} and cannot be {done} now.",
+        code="WRONG_STATE",
+        state=row.status,
+    )

@@ -1,0 +1,243 @@
+"""One download from start to end: ask, check, fetch, verify, publish.
+
+Each step may fail and be begun again later, in this process or the next; what is on the disk and in
+the row is consistent between any two of them:
+
+1. a file under the final name already: it is the wanted one by its SHA-256, or in the way
+2. probe: what the server has must be what was asked for, before a byte is fetched
+3. the part file is filled (``transfer``); the row knew beforehand of which content its bytes are
+4. verified; then the row knows its SHA-256
+5. published in one step; a crash before the row says so is step 1 next time
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ..errors import DownloadError
+from ..net.client import HttpClient
+from ..net.probe import RemoteFile, probe
+from .journal import Journal
+from .model import Job
+from .part import discard_part
+from .plan import file_exists
+from .publish import publish
+from .space import device_of, disk_error, require_space
+from .threads import in_stoppable_thread, in_thread
+from .transfer import Filled, PartState, Plan, Transfer
+from .verify import check_content_type, check_sha256, check_structure, sha256_of
+
+_UNKNOWN_SIZE_STEP = 256 << 20
+
+
+class _StartOver(Exception):
+    """What has arrived is worth nothing; ``error`` says why, if that happens again."""
+
+    def __init__(self, error: DownloadError) -> None:
+        self.error = error
+
+
+class Runner:
+    """``active``: the jobs under way, whose remaining bytes need space as well. ``reserve``: bytes."""
+
+    def __init__(
+        self,
+        client: HttpClient,
+        transfer: Transfer,
+        journal: Journal,
+        reserve: int,
+        active: Callable[[], Iterable[Job]],
+    ) -> None:
+        self._client = client
+        self._transfer = transfer
+        self._journal = journal
+        self._reserve = reserve
+        self._active = active
+
+    async def run(self, job: Job) -> None:
+        """Bring ``job`` to ``completed``. While it publishes, ``job.settling`` is set and stays set.
+
+        Raises ``ResolverError`` with the codes listed in ``resolver.download``. What has arrived is
+        kept for the next attempt unless it is worth nothing.
+        """
+        await self._journal.move(job, "active")
+        while True:
+            try:
+                await self._attempt(job)
+                return
+            except _StartOver as again:
+                await self._forget_part(job)
+                if job.changes:
+                    raise again.error from None
+                job.changes += 1
+            except OSError as error:
+                raise disk_error(error, job.part) from error
+
+    async def _attempt(self, job: Job) -> None:
+        target = Path(job.row.path)
+        if await in_thread(os.path.lexists, target):
+            await self._accept_existing(job, target)
+            return
+        remote = await probe(self._client, job.url)
+        await self._agree(job, remote)
+        await in_thread(self._require_space, job)
+        row = job.row
+        job.meter.start(row.received)
+        plan = Plan(
+            url=job.url,
+            part=job.part,
+            name=job.name,
+            size=row.size,
+            sha256=row.sha256,
+            state=PartState.from_json(row.part_state) if row.part_state else None,
+        )
+        try:
+            filled = await self._transfer(plan, _Progress(job, self._journal, self._reserve))
+        except DownloadError as error:
+            if error.code == "CHANGED_ON_SERVER":
+                raise _StartOver(error) from None
+            raise
+        job.settling = True
+        await self._finish(job, plan, filled, target)
+
+    async def _agree(self, job: Job, remote: RemoteFile) -> None:
+        """Compare what the server has with what was asked for and what came before; note what is new."""
+        row = job.row
+        check_content_type(remote.content_type, job.name)
+        if row.stated_sha256 and remote.sha256 and row.stated_sha256 != remote.sha256:
+            raise DownloadError(
+                "The server has another file than the one wanted: its SHA-256 is "
+                f"{remote.sha256}, wanted is {row.stated_sha256}. Choose another source.",
+                code="HASH_MISMATCH",
+                expected=row.stated_sha256,
+                found=remote.sha256,
+            )
+        proven = row.stated_sha256 is not None and row.stated_sha256 == remote.sha256
+        if not proven and None not in (row.stated_size, remote.size) and row.stated_size != remote.size:
+            raise DownloadError(
+                f"The server's file has {remote.size} bytes, wanted are {row.stated_size}. Choose another "
+                "source.",
+                code="SIZE_MISMATCH",
+                expected=row.stated_size,
+                found=remote.size,
+            )
+        if row.part_state is not None and (
+            _differ(row.sha256, remote.sha256) or _differ(row.size, remote.size)
+        ):
+            raise _StartOver(
+                DownloadError(
+                    "The file on the server changed while it was downloaded. Look for it anew.",
+                    code="CHANGED_ON_SERVER",
+                )
+            )
+        row.sha256 = row.sha256 or remote.sha256
+        row.size = row.size if remote.size is None else remote.size
+        row.received = await in_thread(_length, job.part) if row.part_state else 0
+
+    def _require_space(self, job: Job) -> None:
+        device = device_of(job.root)
+        others = (other for other in self._active() if other is not job)
+        needed = job.remaining + sum(o.remaining for o in others if device_of(o.root) == device)
+        require_space(job.root, needed, self._reserve)
+
+    async def _finish(self, job: Job, plan: Plan, filled: Filled, target: Path) -> None:
+        row = job.row
+        row.received = filled.size
+        await self._journal.move(job, "verifying")
+        try:
+            if plan.sha256 is not None:
+                check_sha256(plan.sha256, filled.sha256)
+            else:
+                await in_thread(check_structure, job.part, job.name, whole=filled.whole)
+        except DownloadError as error:
+            if filled.resumed:
+                # The part from an earlier attempt may be to blame: fetch it all, once.
+                job.settling = False
+                raise _StartOver(error) from None
+            await self._forget_part(job)
+            raise
+        row.size = filled.size
+        if row.sha256 is None:
+            row.sha256 = filled.sha256
+            await self._journal.write(job)
+        try:
+            await in_thread(publish, job.part, job.root, job.name)
+        except FileExistsError:
+            job.settling = False
+            await self._accept_existing(job, target)
+        else:
+            await self._complete(job)
+
+    async def _accept_existing(self, job: Job, target: Path) -> None:
+        """The name is taken: by ourselves before a crash, by the same content, or by something else."""
+        row = job.row
+        if not await in_thread(_same_file, job.part, target):
+            if row.sha256 is None or not await in_thread(_may_equal, target, row.size):
+                raise file_exists(target)
+            await self._journal.move(job, "verifying")
+            if await in_stoppable_thread(sha256_of, target) != row.sha256:
+                raise file_exists(target)
+        job.settling = True
+        row.size = row.received = await in_thread(os.path.getsize, target)
+        await self._complete(job)
+
+    async def _complete(self, job: Job) -> None:
+        await in_thread(discard_part, job.part)
+        job.row.part_state = None
+        job.row.verified = True
+        await self._journal.move(job, "completed")
+
+    async def _forget_part(self, job: Job) -> None:
+        await in_thread(discard_part, job.part)
+        row = job.row
+        row.part_state, row.received = None, 0
+        row.size, row.sha256 = row.stated_size, row.stated_sha256
+        await self._journal.write(job)
+
+
+class _Progress:
+    """The ``Watcher`` of one transfer."""
+
+    def __init__(self, job: Job, journal: Journal, reserve: int) -> None:
+        self._job = job
+        self._journal = journal
+        self._reserve = reserve
+        self._looked_at = 0
+
+    async def begins(self, state: PartState, received: int) -> None:
+        row = self._job.row
+        row.part_state = state.to_json()
+        row.received = received
+        row.size = state.size
+        await self._journal.write_for_sure(self._job)
+
+    def advanced(self, received: int) -> None:
+        self._job.row.received = received
+        if self._job.row.size is None and received - self._looked_at >= _UNKNOWN_SIZE_STEP:
+            self._looked_at = received
+            require_space(self._job.root, 0, self._reserve)
+
+
+def _differ(known: object, new: object) -> bool:
+    return known is not None and new is not None and known != new
+
+
+def _length(path: Path) -> int:
+    try:
+        return os.path.getsize(path)
+    except FileNotFoundError:
+        return 0
+
+
+def _same_file(part: Path, target: Path) -> bool:
+    try:
+        return os.path.samefile(part, target)
+    except FileNotFoundError:
+        return False
+
+
+def _may_equal(target: Path, size: int | None) -> bool:
+    """Whether ``target`` is a file of that size (any size where it is unknown)."""
+    return target.is_file() and size in (None, target.stat().st_size)

@@ -1,0 +1,66 @@
+"""URLs as people and job rows may see them: without anything secret."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+# A secret of its own: only this parameter is dropped.
+_TOKENS = frozenset(
+    (
+        *("token", "access_token", "hf_token", "api_key", "apikey", "api-key", "key", "jwt"),
+        *("auth", "secret", "password", "pass", "session", "sid"),
+    )
+)
+# Parts of a signature: it covers the whole query, none of which means anything without it. Amazon and
+# Cloudflare R2 (X-Amz-*), Google (X-Goog-*), CloudFront (Policy, Signature, Key-Pair-Id), Azure (sig),
+# Backblaze (Authorization), Cloudflare (verify).
+_SIGNATURES = frozenset(("authorization", "policy", "signature", "key-pair-id", "sig", "verify", "hmac"))
+_SIGNATURE_PREFIXES = ("x-amz-", "x-goog-", "x-ms-", "x-xet-")
+
+
+def redact(url: str) -> str:
+    """``url`` without user, password, tokens, signatures and fragment; for rows, events and logs.
+
+    What is left of a URL with a token of its own still names the same file.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(not a URL)"
+    return urlunsplit(
+        (parts.scheme, parts.netloc.rpartition("@")[2], parts.path, _redacted_query(parts.query), "")
+    )
+
+
+def _redacted_query(query: str) -> str:
+    kept = []
+    for piece in query.split("&"):
+        name, _, value = piece.partition("=")
+        name, value = unquote(name).strip().lower(), unquote(value)
+        if name in _SIGNATURES or name.startswith(_SIGNATURE_PREFIXES):
+            return ""
+        # hf_…: what Hugging Face's tokens begin with, whatever the parameter is called.
+        if name not in _TOKENS and not value.startswith(("hf_", "Bearer ")):
+            kept.append(piece)
+    return "&".join(kept)
+
+
+def page_url(url: str) -> str | None:
+    """The page on which a person reads about the file at ``url`` and accepts its licence, if known.
+
+    ``https://huggingface.co/o/r/resolve/main/x.safetensors`` -> ``https://huggingface.co/o/r``;
+    ``https://civitai.com/api/download/models/7`` -> ``https://civitai.com/model-versions/7``.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    steps = parts.path.strip("/").split("/")
+    if parts.hostname in ("civitai.com", "civitai.red"):
+        if steps[:3] == ["api", "download", "models"] and len(steps) > 3 and steps[3].isdigit():
+            return f"https://{parts.hostname}/model-versions/{steps[3]}"
+        return None
+    for verb in ("resolve", "blob", "raw"):
+        if verb in steps[2:4]:
+            return urlunsplit((parts.scheme, parts.netloc, "/".join(steps[: steps.index(verb, 2)]), "", ""))
+    return None

@@ -1,0 +1,278 @@
+"""The store: one SQLite file for what must outlive the process.
+
+Two processes may share it (ComfyUI and the command line): WAL, a busy timeout, short transactions.
+It never holds a secret; the file is private all the same. A file that is damaged, or was written by a
+newer version of this program, is set aside under another name and a new one is begun.
+
+A new table is one more entry in ``_MIGRATIONS`` and a few methods; its rows are plain dataclasses.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from filelock import FileLock
+
+from .errors import ResolverError
+from .schemas import DownloadStatus
+
+log = logging.getLogger(__name__)
+
+_BUSY_SECONDS = 10.0
+
+# Entry N brings a store of version N to version N + 1 (``PRAGMA user_version``). Entries never change.
+_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+        CREATE TABLE downloads (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            id TEXT NOT NULL UNIQUE,
+            folder TEXT NOT NULL,
+            filename TEXT NOT NULL,
+            url TEXT NOT NULL,
+            mirrors TEXT NOT NULL,
+            root TEXT NOT NULL,
+            path TEXT NOT NULL,
+            destination TEXT NOT NULL,
+            stated_size INTEGER,
+            stated_sha256 TEXT,
+            status TEXT NOT NULL,
+            priority INTEGER NOT NULL,
+            size INTEGER,
+            sha256 TEXT,
+            received INTEGER NOT NULL,
+            verified INTEGER NOT NULL,
+            part_state TEXT,
+            error_code TEXT,
+            error_message TEXT,
+            owner TEXT NOT NULL,
+            created_at REAL NOT NULL
+        )
+        """,
+        # Two unfinished downloads never have one destination, whichever processes they belong to.
+        """
+        CREATE UNIQUE INDEX downloads_destination ON downloads (destination)
+        WHERE status IN ('queued', 'active', 'paused', 'verifying')
+        """,
+    ),
+)
+
+
+class DuplicateDestination(Exception):
+    """Another unfinished download has this destination."""
+
+
+@dataclass
+class DownloadRow:
+    """One download as it is stored. Sizes in bytes, ``created_at`` a Unix timestamp.
+
+    ``url``, ``mirrors``: without tokens and signatures. ``root``: the folder's root it is written
+    below; ``path``: where it ends up, as shown; ``destination``: the same with links followed, for
+    comparing. ``stated_*``: what whoever asked for it says; ``size``, ``sha256``: the best we know.
+    ``part_state``: what the transfer must know of the part file to go on with it, in its own words.
+    ``owner``: the queue that works on it. ``seq``: order of arrival, given by the store.
+    """
+
+    id: str
+    folder: str
+    filename: str
+    url: str
+    mirrors: tuple[str, ...]
+    root: str
+    path: str
+    destination: str
+    stated_size: int | None
+    stated_sha256: str | None
+    owner: str
+    created_at: float
+    status: DownloadStatus = "queued"
+    priority: int = 0
+    size: int | None = None
+    sha256: str | None = None
+    received: int = 0
+    verified: bool = False
+    part_state: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    seq: int = 0
+
+
+_COLUMNS = [field.name for field in fields(DownloadRow)]
+_INSERT = (
+    f"INSERT INTO downloads ({', '.join(_COLUMNS[:-1])}) "
+    f"VALUES ({', '.join(':' + name for name in _COLUMNS[:-1])})"
+)
+_UPDATE = f"UPDATE downloads SET {', '.join(f'{name} = :{name}' for name in _COLUMNS[:-1])} WHERE id = :id"
+
+
+class Store:
+    """The open store. All methods block (a few at most milliseconds) and may be called from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the file. Raises ``ResolverError`` (``STORE_UNAVAILABLE``) if it cannot."""
+        self.path = path
+        self._lock = threading.RLock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # One process at a time looks whether the file is sound, or two would set it aside in turn.
+            with FileLock(f"{path}.lock", timeout=_BUSY_SECONDS):
+                self._connection = _open(path)
+        except (OSError, sqlite3.Error) as error:
+            raise ResolverError(
+                f"The store {path} cannot be opened: {error}. Check the permissions of its directory.",
+                code="STORE_UNAVAILABLE",
+            ) from error
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Everything inside happens, or nothing; other threads and processes wait."""
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    # --- downloads ------------------------------------------------------------------------------
+
+    def add_downloads(self, rows: Sequence[DownloadRow]) -> None:
+        """Insert all or none, and set their ``seq``. Raises ``DuplicateDestination``."""
+        with self.transaction() as connection, _telling_duplicates():
+            for row in rows:
+                row.seq = connection.execute(_INSERT, _as_record(row)).lastrowid or 0
+
+    def save_download(self, row: DownloadRow, *, expected: DownloadStatus | None = None) -> bool:
+        """Write ``row``; with ``expected`` only if the stored status is that one. Whether it was written.
+
+        Raises ``DuplicateDestination``.
+        """
+        condition = " AND status = :expected" if expected else ""
+        with self.transaction() as connection, _telling_duplicates():
+            cursor = connection.execute(_UPDATE + condition, {**_as_record(row), "expected": expected})
+            return cursor.rowcount == 1
+
+    def save_progress(self, progress: Iterable[tuple[str, int]]) -> None:
+        """Write ``(id, received)`` of downloads under way, in one transaction."""
+        with self.transaction() as connection:
+            connection.executemany(
+                "UPDATE downloads SET received = ? WHERE id = ?", [(count, name) for name, count in progress]
+            )
+
+    def downloads(self) -> list[DownloadRow]:
+        """All of them, in order of arrival."""
+        with self._lock:
+            return [_as_row(r) for r in self._connection.execute("SELECT * FROM downloads ORDER BY seq")]
+
+    def download(self, download_id: str) -> DownloadRow | None:
+        with self._lock:
+            cursor = self._connection.execute("SELECT * FROM downloads WHERE id = ?", (download_id,))
+            record = cursor.fetchone()
+        return None if record is None else _as_row(record)
+
+    def unfinished_downloads(self) -> list[DownloadRow]:
+        """Those queued, active, paused or verifying, of every owner, in order of arrival."""
+        with self._lock:
+            cursor = self._connection.execute(
+                "SELECT * FROM downloads WHERE status IN ('queued', 'active', 'paused', 'verifying') "
+                "ORDER BY seq"
+            )
+            return [_as_row(record) for record in cursor]
+
+    def adopt_downloads(self, former_owner: str, owner: str) -> None:
+        """Hand the unfinished downloads of an owner that is gone to another."""
+        with self.transaction() as connection:
+            connection.execute("UPDATE downloads SET owner = ? WHERE owner = ?", (owner, former_owner))
+
+    def delete_download(self, download_id: str) -> None:
+        with self.transaction() as connection:
+            connection.execute("DELETE FROM downloads WHERE id = ?", (download_id,))
+
+
+def _as_record(row: DownloadRow) -> dict[str, object]:
+    return {**asdict(row), "mirrors": json.dumps(row.mirrors)}
+
+
+def _as_row(record: sqlite3.Row) -> DownloadRow:
+    values = {name: record[name] for name in _COLUMNS}
+    values["mirrors"] = tuple(json.loads(values["mirrors"]))
+    values["verified"] = bool(values["verified"])
+    return DownloadRow(**values)
+
+
+@contextmanager
+def _telling_duplicates() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise DuplicateDestination from error
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """A sound, migrated connection; a file that cannot become one is set aside first."""
+    for attempt in range(2):
+        # SQLite gives its -wal and -shm files the mode of the database.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        with suppress(OSError):
+            os.chmod(path, 0o600)
+        connection = sqlite3.connect(
+            path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            reason = _prepare(connection)
+        except sqlite3.OperationalError:
+            connection.close()
+            raise
+        except sqlite3.DatabaseError as error:
+            reason = str(error)
+        if reason is None:
+            return connection
+        connection.close()
+        if attempt == 0:
+            _set_aside(path, reason)
+    raise sqlite3.DatabaseError(reason)
+
+
+def _prepare(connection: sqlite3.Connection) -> str | None:
+    """Settings and migrations; the reason why this file cannot serve, if so."""
+    connection.row_factory = sqlite3.Row
+    sound = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if sound != "ok":
+        return str(sound)
+    # Some network file systems cannot share memory, which WAL needs; the old journal does there.
+    with suppress(sqlite3.OperationalError):
+        connection.execute("PRAGMA journal_mode = WAL")
+    # With WAL a crash of the machine may lose the last commits but never the file's soundness.
+    connection.execute("PRAGMA synchronous = NORMAL")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(_MIGRATIONS):
+        return f"it is of version {version}, made by a newer program"
+    for number, statements in enumerate(_MIGRATIONS[version:], start=version + 1):
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in statements:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
+    return None
+
+
+def _set_aside(path: Path, reason: str) -> None:
+    aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
+    log.warning("The store %s cannot be used (%s). It is kept as %s and begun anew.", path, reason, aside)
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            os.replace(f"{path}{suffix}", f"{aside}{suffix}")

@@ -1,0 +1,208 @@
+"""The whole way in the real frontend: red nodes, one button, the files arrive, the red goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from demo.hub import running_hub
+from demo.world import World
+from tests.comfy_host.driver import (
+    ComfyHostProcess,
+    launch_browser,
+    open_editor,
+    open_template,
+    read_template,
+    set_locale,
+    set_setting,
+    set_theme,
+    watch,
+)
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+SHOTS = Path(__file__).resolve().parent / ".screenshots"
+TEMPLATE = "basic_switch_node"
+MISSING = {
+    "loras/pixel_art_style_z_image_turbo.safetensors",
+    "diffusion_models/z_image_turbo_bf16.safetensors",
+    "text_encoders/qwen_3_4b.safetensors",
+    "vae/ae.safetensors",
+}
+OUTLINED = """() => {
+    const found = []
+    const look = graph => graph.nodes.forEach(node => {
+        if (node.has_errors) found.push(String(node.id))
+        if (node.isSubgraphNode?.()) look(node.subgraph)
+    })
+    look(window.app.rootGraph)
+    return found
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with launch_browser() as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    opened = browser.new_page(viewport={"width": 1500, "height": 950})
+    opened.set_default_timeout(20_000)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World.for_workflow(read_template(TEMPLATE))
+
+
+def test_id(page: Page, name: str):  # type: ignore[no-untyped-def]
+    return page.locator(f"[data-testid='model-resolver-{name}']")
+
+
+test_id.__test__ = False  # type: ignore[attr-defined]
+
+
+def row(page: Page, model: str):  # type: ignore[no-untyped-def]
+    return page.locator(f"[data-testid='model-resolver-row'][data-model-id='{model}']")
+
+
+def screenshot(page: Page, name: str) -> None:
+    SHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.png")
+
+
+def tab(page: Page):  # type: ignore[no-untyped-def]
+    """The tab's button in the sidebar; its text is the badge."""
+    return page.locator(".side-tool-bar-container button[aria-label='Resolve missing models']")
+
+
+def press_resolve(page: Page) -> None:
+    """The button in the action bar, as a user finds it."""
+    page.get_by_role("button", name="Resolve missing models").filter(has_text="Models").click()
+    expect(test_id(page, "row").first).to_be_visible()
+
+
+def test_a_template_goes_from_red_to_runnable(page: Page, world: World, tmp_path: Path) -> None:
+    with (
+        running_hub(world, bytes_per_second=4_000_000) as hub,
+        ComfyHostProcess(
+            tmp_path, packs={"model-resolver": CHECKOUT}, env={**hub.environment(), **RESERVE}
+        ) as host,
+    ):
+        seen = watch(page)
+        open_editor(page, host.url)
+        set_theme(page, "dark")
+        open_template(page, TEMPLATE)
+        page.wait_for_function(f"({OUTLINED})().length >= 3")
+        badge = tab(page)
+        expect(badge).to_have_text("4")
+
+        press_resolve(page)
+        for model in MISSING:
+            expect(row(page, model)).to_be_visible()
+            expect(row(page, model).locator("[data-testid='model-resolver-confidence']")).to_be_visible()
+        button = test_id(page, "download-all")
+        expect(button).to_contain_text("4")
+        expect(button).to_be_enabled()
+        screenshot(page, "editor-found-dark")
+        set_theme(page, "light")
+        screenshot(page, "editor-found-light")
+        set_theme(page, "dark")
+
+        button.click()
+        expect(test_id(page, "progress").first).to_be_visible()
+        screenshot(page, "editor-downloading-dark")
+        for model in MISSING:
+            held = next(file for repo in world.repos.values() for file in repo.files if file.name in model)
+            path = host.model_path(model)
+            wait_until(page, path.is_file)
+            assert path.read_bytes() == held.content
+
+        page.wait_for_function(f"({OUTLINED})().length === 0")
+        expect(badge).to_have_text("")
+        expect(page.get_by_text("All models are here")).to_be_visible()
+        native = page.evaluate(
+            "() => document.querySelector('#vue-app').__vue_app__.config.globalProperties.$pinia"
+            "._s.get('missingModel').missingModelCandidates"
+        )
+        assert not native, "ComfyUI's own panel has nothing left to complain of"
+        screenshot(page, "editor-done-dark")
+        status, answer = host.post("/api/prompt", {"prompt": current(page)})
+        assert (status, answer["node_errors"]) == (200, {})
+        assert [error for error in seen.errors if "model-resolver" in error.lower()] == []
+
+
+def current(page: Page) -> object:
+    return page.evaluate("async () => (await window.app.graphToPrompt()).output")
+
+
+def wait_until(page: Page, condition) -> None:  # type: ignore[no-untyped-def]
+    for _ in range(300):
+        if condition():
+            return
+        page.wait_for_timeout(100)
+    pytest.fail("it did not happen within 30 seconds")
+
+
+RESERVE = {"CMR_DISK_RESERVE": "1MB"}
+GATED = "tarn59/pixel_art_style_lora_z_image_turbo"
+LORA = "loras/pixel_art_style_z_image_turbo.safetensors"
+VAE = "vae/ae.safetensors"
+
+
+def test_one_gated_and_one_corrupt_file_say_what_to_do(page: Page, tmp_path: Path) -> None:
+    world = World.for_workflow(read_template(TEMPLATE), gated={GATED: "auto"})
+    corrupt = {"ae.safetensors"}
+    with (
+        running_hub(world, corrupt=corrupt) as hub,
+        ComfyHostProcess(
+            tmp_path, packs={"model-resolver": CHECKOUT}, env={**hub.environment(), **RESERVE}
+        ) as host,
+    ):
+        open_editor(page, host.url)
+        open_template(page, TEMPLATE)
+        press_resolve(page)
+
+        gated = row(page, LORA)
+        licence = gated.locator("[data-testid='model-resolver-licence']")
+        expect(licence).to_have_attribute("href", f"https://huggingface.co/{GATED}")
+        expect(gated).to_contain_text("CMR_HF_TOKEN")
+
+        button = test_id(page, "download-all")
+        expect(button).to_contain_text("3")
+        button.click()
+        problem = row(page, VAE).locator("[data-testid='model-resolver-problem']")
+        expect(problem).to_contain_text("SHA-256", timeout=30_000)
+        assert not host.model_path(VAE).exists(), "a wrong file never gets the name"
+        wait_until(page, host.model_path("text_encoders/qwen_3_4b.safetensors").is_file)
+        screenshot(page, "editor-gated-corrupt")
+
+        corrupt.clear()  # the server has mended it
+        row(page, VAE).locator("[data-testid='model-resolver-retry']").click()
+        wait_until(page, host.model_path(VAE).is_file)
+        expect(tab(page)).to_have_text("1")
+        left = page.evaluate(OUTLINED)
+        assert left == ["62"], "only the node of the gated one is still outlined"
+
+
+def test_it_speaks_chinese_and_is_narrow(page: Page, world: World, tmp_path: Path) -> None:
+    with (
+        running_hub(world) as hub,
+        ComfyHostProcess(
+            tmp_path, packs={"model-resolver": CHECKOUT}, env={**hub.environment(), **RESERVE}
+        ) as host,
+    ):
+        open_editor(page, host.url)
+        set_locale(page, "zh")
+        set_setting(page, "Comfy.ColorPalette", "light")
+        open_template(page, TEMPLATE)
+        page.evaluate("window.app.extensionManager.sidebarTab.toggleSidebarTab('model-resolver')")
+        expect(test_id(page, "row").first).to_be_visible()
+        expect(test_id(page, "download-all")).to_contain_text("下载")
+        screenshot(page, "editor-found-zh-light")

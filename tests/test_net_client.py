@@ -1,0 +1,521 @@
+"""Redirects, tokens, names that lead home, proxies: what the client sends, and where."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from resolver.errors import DownloadError, UrlRefused
+from resolver.net.client import HttpClient
+from resolver.net.dns import PublicResolver
+from resolver.net.policy import UrlPolicy
+from resolver.net.probe import probe
+from resolver.settings import Settings
+
+from .fault_server import (
+    Exchange,
+    Failing,
+    FaultServer,
+    Remote,
+    answers,
+    breaks_after,
+    in_turn,
+    redirects,
+    stalls_after,
+)
+
+SHA = "ab" * 32
+CONTENT = b"0123456789" * 100
+
+
+@asynccontextmanager
+async def client(*places: str, **fields: Any) -> AsyncIterator[HttpClient]:
+    options = {name: fields.pop(name) for name in ("credentials", "resolver") if name in fields}
+    http = HttpClient(Settings(allowed_hosts=places, **{"download_timeout": 5.0, **fields}), **options)
+    try:
+        yield http
+    finally:
+        await http.close()
+
+
+async def read(http: HttpClient, url: str, **options: Any) -> bytes:
+    async with http.open(url, **options) as answer:
+        return await answer.response.read()
+
+
+async def error_of(http: HttpClient, url: str, **options: Any) -> DownloadError:
+    with pytest.raises(DownloadError) as caught:
+        await read(http, url, **options)
+    return caught.value
+
+
+# --- redirects ----------------------------------------------------------------------------------
+
+
+async def test_redirects_are_followed() -> None:
+    async with FaultServer() as server, client(server.place) as http:
+        server.put("/end", Remote(CONTENT))
+        server.put("/a", redirects("/b", 307))
+        url = server.put("/start", redirects(server.url("/a")))
+        server.put("/b", redirects("end", 308))
+        assert await read(http, url) == CONTENT
+
+
+async def test_circles_and_endless_redirects_are_refused() -> None:
+    async with FaultServer() as server, client(server.place) as http:
+        server.put("/b", redirects("/a"))
+        url = server.put("/a", redirects("/b"))
+        assert (await error_of(http, url)).code == "REDIRECT_REFUSED"
+        assert len(server.requests) == 2
+        for number in range(20):
+            server.put(f"/{number}", redirects(f"/{number + 1}"))
+        assert (await error_of(http, server.url("/0"))).code == "REDIRECT_REFUSED"
+        assert len(server.requests) == 11
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://127.0.0.1:1/x",
+        "http://127.1:1/x",
+        "http://2130706433:1/x",
+        "http://[::1]:1/x",
+        "http://169.254.169.254/latest",
+        "https://evil.example/x",
+        "https://user:pass@huggingface.co/x",
+        "file:///etc/passwd",
+        "https://[bad",
+        "https://bucket.r2.cloudflarestorage.com/x",
+    ],
+)
+async def test_a_redirect_leads_nowhere_a_url_may_not(target: str) -> None:
+    async with FaultServer() as server, client(server.place) as http:
+        url = server.put("/x", redirects(target))
+        error = await error_of(http, url)
+        assert (error.code, error.retryable) == ("REDIRECT_REFUSED", False)
+
+
+async def test_https_never_leads_to_http(tls: TlsFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls.certificate))
+    async with (
+        FaultServer() as plain,
+        FaultServer(tls=tls.server()) as server,
+        client(server.place, plain.place) as http,
+    ):
+        url = server.put("/x", redirects(plain.put("/y", Remote(CONTENT))))
+        assert (await error_of(http, url)).code == "REDIRECT_REFUSED"
+        assert plain.requests == []
+        assert await read(http, server.put("/z", Remote(CONTENT))) == CONTENT
+
+
+# --- tokens -------------------------------------------------------------------------------------
+
+
+def tokens(provider: str) -> str | None:
+    return {"huggingface": "hf_secret", "civitai": "civitai_secret"}[provider]
+
+
+async def test_a_token_goes_to_its_own_host_only() -> None:
+    async with FaultServer() as hub, FaultServer() as civitai, FaultServer() as storage:
+        endpoints = {"hf_endpoint": hub.url(""), "civitai_endpoint": civitai.url("")}
+        places = (hub.place, civitai.place, storage.place)
+        async with client(*places, credentials=tokens, **endpoints) as http:
+            storage.put("/file", Remote(CONTENT))
+            hub.put("/o/r/resolve/main/x", redirects(storage.url("/file")))
+            civitai.put("/api/download/models/1", redirects(storage.url("/file")))
+            assert await read(http, "https://huggingface.co/o/r/resolve/main/x") == CONTENT
+            assert await read(http, "https://civitai.com/api/download/models/1") == CONTENT
+            assert await read(http, storage.url("/file")) == CONTENT
+    assert [x.headers.get("authorization") for x in hub.requests] == ["Bearer hf_secret"]
+    assert [x.headers.get("authorization") for x in civitai.requests] == ["Bearer civitai_secret"]
+    assert [x.headers.get("authorization") for x in storage.requests] == [None] * 3
+    assert all("cookie" not in x.headers for x in storage.requests)
+    assert {x.headers["user-agent"].split("/")[0] for x in storage.requests} == {"comfyui-model-resolver"}
+
+
+async def test_a_token_does_not_come_back_with_a_redirect_to_another_port() -> None:
+    async with (
+        FaultServer() as hub,
+        FaultServer() as other,
+        client("127.0.0.1", hf_endpoint=hub.url(""), credentials=tokens) as http,
+    ):
+        hub.put("/x", redirects(other.url("/y")))
+        other.put("/y", redirects(hub.url("/z")))
+        hub.put("/z", Remote(CONTENT))
+        await read(http, hub.url("/x"))
+    assert [x.headers.get("authorization") for x in other.requests] == [None]
+    assert [x.headers.get("authorization") for x in hub.requests] == ["Bearer hf_secret"] * 2
+
+
+async def test_a_token_set_meanwhile_counts() -> None:
+    held: dict[str, str] = {}
+    async with (
+        FaultServer() as hub,
+        client(hub.place, hf_endpoint=hub.url(""), credentials=held.get) as http,
+    ):
+        url = hub.put("/x", Remote(CONTENT))
+        await read(http, url)
+        held["huggingface"] = "hf_new"
+        await read(http, url)
+    assert [x.headers.get("authorization") for x in hub.requests] == [None, "Bearer hf_new"]
+
+
+async def test_tokens_of_the_settings_are_used() -> None:
+    async with FaultServer() as hub, client(hub.place, hf_endpoint=hub.url(""), hf_token="hf_1") as http:
+        await read(http, hub.put("/x", Remote(CONTENT)))
+        assert hub.requests[0].headers["authorization"] == "Bearer hf_1"
+
+
+async def test_nobody_may_hand_in_a_token() -> None:
+    async with client() as http:
+        with pytest.raises(ValueError, match="business"):
+            await read(http, "https://huggingface.co/x", headers={"authorization": "Bearer x"})
+
+
+# --- names --------------------------------------------------------------------------------------
+
+
+class Names(AbstractResolver):
+    """Answers as a name server would; each lookup takes the next list, the last one stays."""
+
+    def __init__(self, *answers: list[str]) -> None:
+        self._answers = list(answers)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        addresses = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        return [
+            ResolveResult(
+                hostname=host, host=address, port=port, proto=0, flags=0,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+            )
+            for address in addresses
+        ]  # fmt: skip
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "10.1.2.3", "169.254.169.254", "::ffff:127.0.0.1"])
+async def test_a_name_that_leads_home_is_refused(address: str) -> None:
+    async with FaultServer() as server:
+        place = f"cdn.example:{server.port}"
+        async with client(place, resolver=Names([address])) as http:
+            with pytest.raises(UrlRefused, match="CMR_ALLOWED_HOSTS") as caught:
+                await read(http, f"https://{place}/x")
+            assert caught.value.code == "URL_HOST_NOT_ALLOWED"
+            assert server.requests == []
+
+
+async def test_rebinding_between_two_lookups_changes_nothing() -> None:
+    rules = UrlPolicy(Settings(allowed_hosts=("cdn.example",)))
+    names = PublicResolver(rules, inner=Names(["1.1.1.1"], ["1.1.1.1", "127.0.0.1", "::1"], ["127.0.0.1"]))
+    for _ in range(2):
+        assert [answer["host"] for answer in await names.resolve("cdn.example", 443)] == ["1.1.1.1"]
+    with pytest.raises(UrlRefused):
+        await names.resolve("cdn.example", 443)
+
+
+async def test_a_redirect_to_a_name_that_leads_home_is_refused() -> None:
+    async with FaultServer() as server:
+        place = f"cdn.example:{server.port}"
+        async with client(server.place, place, resolver=Names(["127.0.0.2"])) as http:
+            url = server.put("/x", redirects(f"https://{place}/y"))
+            assert (await error_of(http, url)).code == "REDIRECT_REFUSED"
+
+
+async def test_a_name_may_lead_home_if_the_address_is_listed_too() -> None:
+    async with FaultServer() as server:
+        endpoint = f"http://mirror.example:{server.port}"
+        places = (f"mirror.example:{server.port}", server.place)
+        async with client(*places, hf_endpoint=endpoint, resolver=Names(["127.0.0.1"])) as http:
+            server.put("/x", Remote(CONTENT))
+            assert await read(http, "https://huggingface.co/x") == CONTENT
+
+
+async def test_localhost_by_the_systems_own_resolver() -> None:
+    async with FaultServer() as server, client(f"localhost:{server.port}") as http:
+        server.put("/x", Remote(CONTENT))
+        assert await read(http, server.url("/x", host="localhost")) == CONTENT
+
+
+# --- the way there ------------------------------------------------------------------------------
+
+
+async def test_a_proxy_of_the_settings_is_used_with_its_password() -> None:
+    async with FaultServer() as proxy:
+        host = "mirror.example"
+        proxy.put(f"http://{host}:8080/x", Remote(CONTENT))
+        fields = {
+            "hf_endpoint": f"http://{host}:8080",
+            "http_proxy": f"http://user:pass@127.0.0.1:{proxy.port}",
+        }
+        async with client(f"{host}:8080", **fields) as http:
+            assert await read(http, "https://huggingface.co/x") == CONTENT
+        credentials = base64.b64encode(b"user:pass").decode()
+        assert proxy.requests[0].headers["proxy-authorization"] == f"Basic {credentials}"
+
+
+async def test_a_proxy_known_by_a_name_of_the_local_network_is_reached() -> None:
+    async with FaultServer() as proxy:
+        proxy.put("http://mirror.example:8080/x", Remote(CONTENT))
+        fields = {
+            "hf_endpoint": "http://mirror.example:8080",
+            "http_proxy": f"http://proxy.lan:{proxy.port}",
+        }
+        async with client("mirror.example:8080", resolver=Names(["127.0.0.1"]), **fields) as http:
+            assert await read(http, "https://huggingface.co/x") == CONTENT
+
+
+async def test_this_machine_is_reached_without_a_proxy() -> None:
+    async with FaultServer() as server, client(server.place, http_proxy="http://127.0.0.1:1") as http:
+        assert await read(http, server.put("/x", Remote(CONTENT))) == CONTENT
+
+
+async def test_proxies_of_the_environment_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    async with FaultServer() as server, client(server.place) as http:
+        assert await read(http, server.put("/x", Remote(CONTENT))) == CONTENT
+
+
+async def test_nothing_compressed_is_asked_for() -> None:
+    async with FaultServer() as server, client(server.place) as http:
+        await read(http, server.put("/x", Remote(CONTENT)))
+        assert server.requests[0].headers["accept-encoding"] == "identity"
+
+
+async def test_broken_connections_have_a_code_and_no_secret_in_any_text() -> None:
+    async with FaultServer() as server, client(server.place, download_timeout=0.2) as http:
+        broken = server.put("/broken", breaks_after(Remote(CONTENT), 10)) + "?token=secret"
+        silent = server.put("/silent", stalls_after(Remote(CONTENT), 10)) + "?token=secret"
+        nobody = "http://127.0.0.1:1/?token=secret"
+        async with client(server.place, "127.0.0.1:1") as other:
+            errors = [
+                await error_of(http, broken),
+                await error_of(http, silent),
+                await error_of(other, nobody),
+            ]
+        for error in errors:
+            assert (error.code, error.retryable) == ("NETWORK", True)
+            assert "secret" not in f"{error} {error!r} {error.__cause__!r}"
+            assert error.__suppress_context__
+
+
+async def test_an_unknown_certificate_is_not_trusted(tls: TlsFiles) -> None:
+    async with FaultServer(tls=tls.server()) as server, client(server.place) as http:
+        error = await error_of(http, server.put("/x", Remote(CONTENT)))
+        assert (error.code, error.retryable) == ("TLS_FAILED", False)
+
+
+class TlsFiles:
+    """A certificate for 127.0.0.1 that nobody has heard of."""
+
+    def __init__(self, directory: Path) -> None:
+        self.certificate, self.key = _make_certificate(directory)
+
+    def server(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate, self.key)
+        return context
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
+    return TlsFiles(tmp_path_factory.mktemp("tls"))
+
+
+def _make_certificate(directory: Path) -> tuple[Path, Path]:
+    import datetime
+    from ipaddress import ip_address
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    certificate_path, key_path = directory / "certificate.pem", directory / "key.pem"
+    certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return certificate_path, key_path
+
+
+# --- asking before fetching ---------------------------------------------------------------------
+
+HUB_PATH = "/o/r/resolve/main/x.safetensors"
+HUB_URL = "https://huggingface.co" + HUB_PATH
+
+
+async def test_the_hub_says_all_in_the_redirect_and_storage_is_not_asked() -> None:
+    async with (
+        FaultServer() as hub,
+        FaultServer() as storage,
+        client(hub.place, storage.place, hf_endpoint=hub.url("")) as http,
+    ):
+        linked = {"X-Linked-Etag": f'"{SHA}"', "X-Linked-Size": "1000", "X-Repo-Commit": "c0ffee"}
+        hub.put("/new/name/resolve/main/x.safetensors", redirects(storage.url("/s"), 302, linked))
+        hub.put(HUB_PATH, redirects("/new/name/resolve/main/x.safetensors", 307))
+        found = await probe(http, HUB_URL)
+    assert (found.sha256, found.size, found.commit) == (SHA, 1000, "c0ffee")
+    assert found.content_type is None
+    assert [x.method for x in hub.requests] == ["HEAD", "HEAD"]
+    assert storage.requests == []
+
+
+async def test_a_small_file_of_the_hub_has_no_hash() -> None:
+    async with FaultServer() as hub, client(hub.place, hf_endpoint=hub.url("")) as http:
+        hub.put(HUB_PATH, redirects("/api/resolve-cache/x", 307, {"X-Repo-Commit": "c0ffee"}))
+        hub.put("/api/resolve-cache/x", Remote(CONTENT, etag=f'"{"a" * 40}"'))
+        found = await probe(http, HUB_URL)
+    assert (found.sha256, found.size, found.etag) == (None, len(CONTENT), f'"{"a" * 40}"')
+
+
+async def test_a_hash_is_taken_from_the_hub_only() -> None:
+    async with FaultServer() as server, client(server.place) as http:
+        linked = {"X-Linked-Etag": f'"{SHA}"', "X-Linked-Size": "5"}
+        found = await probe(http, server.put("/x", Remote(CONTENT, headers=linked)))
+    assert (found.sha256, found.size) == (None, len(CONTENT))
+
+
+async def test_a_storage_that_refuses_a_head_is_asked_for_one_byte() -> None:
+    async with FaultServer() as server, client(server.place) as http:
+        disposition = {"Content-Disposition": 'attachment; filename="real.safetensors"'}
+        remote = Remote(CONTENT, headers=disposition)
+        found = await probe(http, server.put("/x", in_turn([answers(403), remote])))
+        assert (found.size, found.filename, found.accepts_ranges) == (1000, "real.safetensors", True)
+        assert [x.method for x in server.requests] == ["HEAD", "GET"]
+        # A server without ranges sends everything; nobody reads it.
+        big = Remote(bytes(50_000_000), ranges=False)
+        found = await probe(http, server.put("/y", in_turn([answers(405), big])))
+        assert (found.size, found.accepts_ranges) == (50_000_000, False)
+        assert big.served < 20_000_000
+
+
+async def test_civitai_is_asked_for_one_byte_at_once() -> None:
+    async with FaultServer() as civitai, client(civitai.place, civitai_endpoint=civitai.url("")) as http:
+        civitai.put("/api/download/models/1", Remote(CONTENT))
+        assert (await probe(http, "https://civitai.com/api/download/models/1")).size == len(CONTENT)
+        assert [x.method for x in civitai.requests] == ["GET"]
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "token", "code", "says"),
+    [
+        (401, {"X-Error-Code": "GatedRepo"}, None, "GATED", "set CMR_HF_TOKEN"),
+        (403, {"X-Error-Code": "GatedRepo"}, "hf_x", "GATED", "https?://.*/o/r with the account"),
+        (401, {}, None, "NOT_FOUND_OR_PRIVATE", "CMR_HF_TOKEN"),
+        (401, {}, "hf_x", "TOKEN_REJECTED", "CMR_HF_TOKEN"),
+        (403, {}, "hf_x", "UNAUTHORIZED", "account"),
+        (404, {"X-Error-Code": "EntryNotFound"}, None, "NOT_FOUND", "no file of this name"),
+        (404, {"X-Error-Code": "RepoNotFound"}, "hf_x", "NOT_FOUND", "no such repository"),
+        (404, {"X-Error-Code": "RevisionNotFound"}, None, "NOT_FOUND", "branch"),
+        (410, {}, None, "NOT_FOUND", "gone"),
+        (429, {}, None, "RATE_LIMITED", "fewer"),
+        (500, {}, None, "SERVER_ERROR", "500"),
+        (503, {}, None, "SERVER_ERROR", "503"),
+        (418, {}, None, "SERVER_REFUSED", "418"),
+    ],
+)
+async def test_what_the_hub_means(
+    status: int, headers: dict[str, str], token: str | None, code: str, says: str
+) -> None:
+    async with FaultServer() as hub:
+        hub.put(HUB_PATH, answers(status, headers))
+        async with client(hub.place, hf_endpoint=hub.url(""), hf_token=token) as http:
+            with pytest.raises(DownloadError, match=says) as caught:
+                await probe(http, HUB_URL)
+    assert caught.value.code == code
+    assert caught.value.retryable == (code in ("RATE_LIMITED", "SERVER_ERROR"))
+    assert "hf_x" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("status", "key", "code"),
+    [
+        (401, None, "UNAUTHORIZED"),
+        (401, "k", "TOKEN_REJECTED"),
+        (403, "k", "UNAUTHORIZED"),
+        (404, None, "NOT_FOUND"),
+        (410, None, "NOT_FOUND"),
+    ],
+)
+async def test_what_civitai_means(status: int, key: str | None, code: str) -> None:
+    async with FaultServer() as civitai:
+        civitai.put("/api/download/models/1", answers(status))
+        async with client(civitai.place, civitai_endpoint=civitai.url(""), civitai_api_key=key) as http:
+            with pytest.raises(DownloadError) as caught:
+                await probe(http, "https://civitai.com/api/download/models/1")
+    assert caught.value.code == code
+
+
+async def test_an_expired_signature_can_be_renewed_only_by_whoever_gives_them() -> None:
+    async with FaultServer() as server, client(server.place) as http:
+        storage = server.put("/storage", answers(403))
+        with pytest.raises(DownloadError) as caught:
+            await probe(http, server.put("/x", redirects(storage + "?X-Amz-Signature=1")))
+        assert (caught.value.code, caught.value.retryable) == ("EXPIRED", True)
+        with pytest.raises(DownloadError) as caught:
+            await probe(http, storage + "?X-Amz-Signature=1")
+        assert (caught.value.code, caught.value.retryable) == ("EXPIRED", False)
+        with pytest.raises(DownloadError) as caught:
+            await probe(http, storage)
+        assert caught.value.code == "UNAUTHORIZED"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "7"}, 7),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
+        ({"Retry-After": "soon"}, None),
+        ({"RateLimit": '"api";r=0;t=55'}, 55),
+        ({}, None),
+    ],
+)
+async def test_how_long_a_server_asks_us_to_wait(headers: dict[str, str], seconds: float | None) -> None:
+    async with FaultServer() as server, client(server.place) as http:
+        with pytest.raises(DownloadError) as caught:
+            await probe(http, server.put("/x", answers(429, headers)))
+        assert caught.value.retry_after == seconds
+
+
+async def test_a_length_of_something_compressed_is_not_the_files() -> None:
+    async with FaultServer() as server, client(server.place) as http:
+        found = await probe(http, server.put("/x", Remote(CONTENT, headers={"Content-Encoding": "gzip"})))
+        assert found.size is None
+
+
+async def test_headers_of_a_mad_server_do_no_harm() -> None:
+    async def act(exchange: Exchange) -> None:
+        await exchange.answer(200, {"Content-Disposition": "attachment; filename=", "Content-Type": ";"})
+
+    async with FaultServer() as server, client(server.place) as http:
+        found = await probe(http, server.put("/x", Failing(act)))
+        assert (found.size, found.content_type) == (0, None)

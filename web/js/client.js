@@ -1,0 +1,180 @@
+// @ts-check
+
+import { readLines } from './lines.js'
+
+/** @import { Analysis, Download, DownloadItem, Folder, Resolution, ResolveRequest } from '../types/contract' */
+/** @import { Host } from '../types/host' */
+/** @import { Problem } from '../types/state' */
+
+const ROOT = '/model-resolver'
+const MARK = { 'X-Model-Resolver': '1' }
+
+/** A refusal by the server, or no answer at all (`status` 0, code `NO_ANSWER`). */
+export class ApiError extends Error {
+  /**
+   * @param {string} code
+   * @param {string} message
+   * @param {number} status
+   */
+  constructor(code, message, status) {
+    super(message)
+    this.code = code
+    this.status = status
+  }
+
+  /** @returns {Problem} */
+  asProblem() {
+    return { code: this.code, message: this.message, status: this.status }
+  }
+}
+
+/**
+ * @param {unknown} error
+ * @returns {Problem}
+ */
+export function problemOf(error) {
+  if (error instanceof ApiError) return error.asProblem()
+  return { code: 'UNEXPECTED', message: String(error instanceof Error ? error.message : error), status: 0 }
+}
+
+/**
+ * @param {unknown} error
+ * @returns {boolean}
+ */
+export function isAbort(error) {
+  return error instanceof DOMException && error.name === 'AbortError'
+}
+
+/** The routes of the contract, one method each. All reject with `ApiError`, or with the abort. */
+export class Client {
+  /** @param {Host['fetch']} fetch */
+  constructor(fetch) {
+    this.fetch = fetch
+  }
+
+  /**
+   * @param {object} workflow
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<Analysis>}
+   */
+  analyze(workflow, signal) {
+    return this.#json('/analyze', { method: 'POST', body: { workflow }, signal })
+  }
+
+  /**
+   * @param {File} file
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<Analysis>}
+   */
+  analyzeFile(file, signal) {
+    const form = new FormData()
+    form.set('file', file, file.name)
+    return this.#json('/analyze', { method: 'POST', form, signal })
+  }
+
+  /**
+   * Resolutions as they are found.
+   *
+   * @param {ResolveRequest} request
+   * @param {AbortSignal} [signal]
+   * @returns {AsyncGenerator<Resolution, void, void>}
+   */
+  async *resolve(request, signal) {
+    const response = await this.#send('/resolve', { method: 'POST', body: request, signal })
+    if (!response.body) return
+    for await (const line of readLines(response.body)) {
+      if (!line.trim()) continue
+      const message = JSON.parse(line)
+      if (message.done) return
+      if (message.error) throw new ApiError(message.error.code, message.error.message, response.status)
+      yield message
+    }
+    throw new ApiError('CUT_OFF', 'The server stopped answering before the search was done.', 0)
+  }
+
+  /** @returns {Promise<Folder[]>} */
+  async folders() {
+    return (await this.#json('/folders')).folders
+  }
+
+  /** @returns {Promise<number>} bytes that downloads leave free on a disk */
+  async diskReserve() {
+    /** @type {{ name: string, value: unknown }[]} */
+    const settings = (await this.#json('/settings')).settings
+    return Number(settings.find(({ name }) => name === 'CMR_DISK_RESERVE')?.value ?? 0)
+  }
+
+  /** @returns {Promise<Download[]>} */
+  async downloads() {
+    return (await this.#json('/downloads')).downloads
+  }
+
+  /**
+   * @param {DownloadItem[]} items
+   * @returns {Promise<Download[]>}
+   */
+  async start(items) {
+    return (await this.#json('/downloads', { method: 'POST', body: { items } })).downloads
+  }
+
+  /**
+   * @param {string} id
+   * @param {'pause' | 'resume' | 'cancel' | 'retry'} verb
+   * @returns {Promise<Download>}
+   */
+  control(id, verb) {
+    return this.#json(`/downloads/${encodeURIComponent(id)}/${verb}`, { method: 'POST', body: {} })
+  }
+
+  /** @param {'pause' | 'resume' | 'cancel'} verb */
+  async controlAll(verb) {
+    await this.#send(`/downloads/${verb}`, { method: 'POST', body: {} })
+  }
+
+  /** @param {string} id of a finished download */
+  async forget(id) {
+    await this.#send(`/downloads/${encodeURIComponent(id)}`, { method: 'DELETE' })
+  }
+
+  /**
+   * @param {string} path
+   * @param {{ method?: string, body?: object, form?: FormData, signal?: AbortSignal }} [options]
+   * @returns {Promise<any>}
+   */
+  async #json(path, options) {
+    const response = await this.#send(path, options)
+    try {
+      return await response.json()
+    } catch (error) {
+      if (isAbort(error)) throw error
+      throw new ApiError('NO_ANSWER', 'The answer is not JSON.', response.status)
+    }
+  }
+
+  /**
+   * @param {string} path
+   * @param {{ method?: string, body?: object, form?: FormData, signal?: AbortSignal }} [options]
+   * @returns {Promise<Response>}
+   */
+  async #send(path, { method = 'GET', body, form, signal } = {}) {
+    const headers = body ? { ...MARK, 'Content-Type': 'application/json' } : { ...MARK }
+    /** @type {Response} */
+    let response
+    try {
+      response = await this.fetch(ROOT + path, {
+        method,
+        headers,
+        body: body ? JSON.stringify(body) : form,
+        signal
+      })
+    } catch (error) {
+      if (isAbort(error) || signal?.aborted) throw new DOMException('Aborted', 'AbortError')
+      throw new ApiError('NO_ANSWER', error instanceof Error ? error.message : String(error), 0)
+    }
+    if (response.ok) return response
+    const answer = await response.json().catch(() => null)
+    const { code, message } = answer?.error ?? {}
+    // A 404 without our error body comes from a server that does not know our routes.
+    throw new ApiError(code ?? 'NO_ANSWER', message ?? `HTTP ${response.status}`, response.status)
+  }
+}

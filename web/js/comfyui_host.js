@@ -1,0 +1,139 @@
+// @ts-check
+
+/** @import { app as App, Graph, GraphNode } from '/scripts/app.js' */
+/** @import { api as Api } from '/scripts/api.js' */
+/** @import { Host } from '../types/host' */
+
+export const TAB = 'model-resolver'
+const TOAST_MS = 6000
+
+/**
+ * The panel's host inside ComfyUI's editor. `app` and `api` are handed in: only the entry module imports them.
+ *
+ * @param {typeof App} app
+ * @param {typeof Api} api
+ * @returns {Host & { keepModels(models: unknown[] | undefined): void }}
+ */
+export function createComfyHost(app, api) {
+  /** @type {unknown[] | undefined} The list at a workflow's top level, which the editor's graph drops. */
+  let listedModels
+
+  const rootGraph = () => app.rootGraph ?? app.graph ?? null
+  const listenTo = (api.addCustomEventListener ?? api.addEventListener).bind(api)
+
+  return {
+    kind: 'comfyui',
+    fetch: (path, init) => api.fetchApi(path, init),
+
+    listen(events) {
+      listenTo('model-resolver.download', (event) => events.download(event.detail))
+      listenTo('model-resolver.library', () => events.library())
+      api.addEventListener('reconnected', () => events.reconnected())
+    },
+
+    workflow() {
+      const workflow = rootGraph()?.serialize() ?? null
+      return workflow && listedModels ? { models: listedModels, ...workflow } : workflow
+    },
+
+    keepModels(models) {
+      listedModels = models
+    },
+
+    locale() {
+      return String(app.extensionManager.setting.get('Comfy.Locale') ?? navigator.language)
+    },
+
+    nodeTitle({ node_id, node_type }) {
+      const node = nodePath(rootGraph(), node_id)?.at(-1)
+      return node ? (node.title ?? node.type ?? node_type) : null
+    },
+
+    locate(nodeId) {
+      void locate(app, rootGraph(), nodeId)
+    },
+
+    async modelsChanged() {
+      // `refreshComboInNodes` alone leaves the rows and outlines of ComfyUI's own missing-models check.
+      if (app.refreshMissingModels) await app.refreshMissingModels({ silent: true, reloadDefs: true })
+      else await app.refreshComboInNodes()
+      // The outlines are drawn from flags that are set once Vue has come round to it.
+      await nextFrame()
+      app.canvas?.setDirty(true, true)
+    },
+
+    settle(references) {
+      for (const { node_id, input } of references) {
+        const errors = app.extensionManager.lastNodeErrors?.[node_id]?.errors ?? []
+        if (!errors.some((error) => error.extra_info?.input_name === input)) continue
+        // What a refused Run left behind goes when its input changes; to the editor, it just did.
+        const node = nodePath(rootGraph(), node_id)?.at(-1)
+        const widget = node?.widgets?.find(({ name }) => name === input)
+        if (widget) node?.onWidgetChanged?.(input, widget.value, widget.value, widget)
+      }
+    },
+
+    notify(kind, title, text) {
+      const { toast } = app.extensionManager
+      const show = toast[kind]
+      if (show) show.call(toast, title, { description: text, duration: TOAST_MS })
+      else toast.add?.({ severity: kind, summary: title, detail: text, life: TOAST_MS })
+    },
+
+    close() {
+      app.extensionManager.sidebarTab?.toggleSidebarTab(TAB)
+    }
+  }
+}
+
+/** @returns {Promise<unknown>} */
+function nextFrame() {
+  // Frames stop while the page is hidden; downloads do not.
+  return new Promise((resolve) => (document.hidden ? setTimeout(resolve) : requestAnimationFrame(resolve)))
+}
+
+/**
+ * The nodes an execution id such as `433:37` leads through, the last one being the node itself.
+ *
+ * @param {Graph | null} graph
+ * @param {string} nodeId
+ * @returns {GraphNode[] | null}
+ */
+function nodePath(graph, nodeId) {
+  /** @type {GraphNode[]} */
+  const path = []
+  for (const id of nodeId.split(':')) {
+    const node = graph?.getNodeById(id) ?? graph?.getNodeById(Number(id))
+    if (!node) return null
+    path.push(node)
+    graph = node.subgraph ?? null
+  }
+  return path
+}
+
+/**
+ * Opens the subgraphs on the way and centres the canvas on the node.
+ *
+ * @param {typeof App} app
+ * @param {Graph | null} graph
+ * @param {string} nodeId
+ */
+async function locate(app, graph, nodeId) {
+  const { canvas } = app
+  const path = nodePath(graph, nodeId)
+  const node = path?.at(-1)
+  if (!canvas || !graph || !path || !node) return
+  const holder = path.at(-2)
+  const target = holder?.subgraph ?? graph
+  if (canvas.graph !== target) {
+    if (holder && canvas.openSubgraph) canvas.openSubgraph(target, holder)
+    else canvas.setGraph?.(target)
+    // The canvas measures the nodes of a graph it has just opened while it draws them.
+    await nextFrame()
+    await nextFrame()
+  }
+  canvas.selectNode?.(node)
+  if (canvas.animateToBounds && node.boundingRect) canvas.animateToBounds(node.boundingRect)
+  else canvas.centerOnNode(node)
+  canvas.setDirty(true, true)
+}

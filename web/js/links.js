@@ -1,0 +1,95 @@
+// @ts-check
+
+// Everything about URLs that came from a workflow, a server or the user.
+
+/** @import { Candidate } from '../types/contract' */
+
+/**
+ * A URL that may become a link. Anything but http(s) (`javascript:` above all) is none.
+ *
+ * @param {string | null | undefined} value
+ * @returns {string | null}
+ */
+export function safeUrl(value) {
+  return parse(value)?.href ?? null
+}
+
+/**
+ * @param {string | null | undefined} value
+ * @returns {URL | null}
+ */
+function parse(value) {
+  if (!value) return null
+  try {
+    const url = new URL(value.trim())
+    return url.protocol === 'https:' || url.protocol === 'http:' ? url : null
+  } catch {
+    return null
+  }
+}
+
+/**
+ * Where a candidate's file lies: the site, if it is a well-known one, and who publishes it there.
+ * It is read off the URL that is fetched, whatever else a source may claim.
+ *
+ * @param {Candidate} candidate
+ * @returns {{ site: 'huggingface' | 'civitai' | 'github' | null, publisher: string }} `publisher` may be empty
+ */
+export function originOf(candidate) {
+  const url = parse(candidate.url)
+  if (!url) return { site: null, publisher: '' }
+  const host = url.hostname.replace(/^www\./, '')
+  const [owner, repository] = url.pathname.split('/').filter(Boolean)
+  const path = owner && repository ? `${owner}/${repository}` : ''
+  if (host === 'huggingface.co') return { site: 'huggingface', publisher: path }
+  if (host === 'github.com') return { site: 'github', publisher: path }
+  if (/^civitai\.(com|red)$/.test(host)) return { site: 'civitai', publisher: '' }
+  return { site: null, publisher: url.host }
+}
+
+/**
+ * What a user pastes is often the page they looked at; the file is next to it.
+ *
+ * @param {string} value
+ * @returns {string | null} null if it is no http(s) URL
+ */
+export function downloadUrl(value) {
+  const url = parse(value)
+  if (!url) return null
+  if (url.hostname === 'huggingface.co') {
+    url.pathname = url.pathname.replace(/^(\/[^/]+\/[^/]+)\/blob\//, '$1/resolve/')
+  }
+  const version = url.searchParams.get('modelVersionId')
+  if (/^(www\.)?civitai\.(com|red)$/.test(url.hostname) && version && /^\d+$/.test(version)) {
+    return `${url.origin}/api/download/models/${version}`
+  }
+  return url.href
+}
+
+/**
+ * @param {string} url
+ * @returns {string} the last part of its path, decoded
+ */
+export function fileNameOf(url) {
+  const last = parse(url)?.pathname.split('/').pop() ?? ''
+  try {
+    return decodeURIComponent(last)
+  } catch {
+    return last
+  }
+}
+
+/**
+ * Where to look by hand for a model that no source has.
+ *
+ * @param {string} name
+ * @returns {{ id: 'huggingface' | 'civitai', url: string }[]}
+ */
+export function searchLinks(name) {
+  const file = name.split('/').pop() ?? name
+  const stem = encodeURIComponent(file.replace(/\.[a-z0-9]+$/i, ''))
+  return [
+    { id: 'huggingface', url: `https://huggingface.co/models?search=${stem}` },
+    { id: 'civitai', url: `https://civitai.com/search/models?query=${stem}` }
+  ]
+}

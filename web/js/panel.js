@@ -1,0 +1,145 @@
+// @ts-check
+
+import { h, patch } from './dom.js'
+import { overallOf, planOf } from './plan.js'
+import { rowsOf } from './rows.js'
+import { announcer } from './announce.js'
+import { contextOf } from './views/context.js'
+import { footerView } from './views/footer.js'
+import { summaryBar, titleBar } from './views/header.js'
+import { listView, othersView } from './views/list.js'
+import { button } from './views/parts.js'
+import { allHereView, idleView, loadingView, noModelsView, problemBanner, unreachableView } from './views/states.js'
+
+/** @import { Row } from '../types/state' */
+/** @import { Child } from './dom.js' */
+/** @import { Store } from './store.js' */
+/** @import { Context } from './views/context.js' */
+
+const STYLES = new URL('./panel.css', import.meta.url).href
+
+/**
+ * `<model-resolver-panel>`: the whole list, for a sidebar or a page. Give it a `store`; it keeps no state of
+ * its own, and may be made and dropped at will. A shadow root keeps other extensions' styles out.
+ */
+export class ModelResolverPanel extends HTMLElement {
+  constructor() {
+    super()
+    /** @type {Store | null} */
+    this.store = null
+    this.root = this.attachShadow({ mode: 'open' })
+    this.frame = 0
+    /** @type {() => void} */
+    this.unsubscribe = () => {}
+
+    const styles = document.createElement('link')
+    styles.rel = 'stylesheet'
+    styles.href = STYLES
+    this.content = document.createElement('div')
+    this.content.className = 'panel'
+    // Shown once it is dressed.
+    this.content.hidden = true
+    styles.onload = styles.onerror = () => (this.content.hidden = false)
+    this.live = document.createElement('div')
+    this.live.className = 'visually-hidden'
+    this.live.setAttribute('aria-live', 'polite')
+    this.root.append(styles, this.content, this.live)
+
+    // The editor takes keys and the clipboard for itself, and cannot see which field they are meant for.
+    for (const type of ['keydown', 'keyup', 'copy', 'cut', 'paste']) {
+      this.root.addEventListener(type, (event) => {
+        if (event.target instanceof HTMLInputElement || type === 'copy') event.stopPropagation()
+      })
+    }
+  }
+
+  connectedCallback() {
+    const { store } = this
+    if (!store) return
+    this.announce = announcer(this.live)
+    this.unsubscribe = store.subscribe(() => this.#renderSoon())
+    this.setAttribute('data-host', store.host.kind)
+    this.#render()
+    void store.attach()
+  }
+
+  disconnectedCallback() {
+    this.unsubscribe()
+    cancelAnimationFrame(this.frame)
+    this.frame = 0
+    this.store?.detach()
+  }
+
+  /** Many events may come within one frame. */
+  #renderSoon() {
+    if (this.frame) return
+    this.frame = requestAnimationFrame(() => {
+      this.frame = 0
+      this.#render()
+    })
+  }
+
+  #render() {
+    if (!this.store?.i18n.loaded && this.store?.state.phase !== 'failed') return
+    const context = contextOf(this.store)
+    const rows = rowsOf(this.store.state)
+    patch(this.content, panelView(context, rows))
+    this.announce?.(context, rows)
+  }
+}
+
+/** Registers the element; more than once does no harm. */
+export function defineElements() {
+  if (!customElements.get('model-resolver-panel')) {
+    customElements.define('model-resolver-panel', ModelResolverPanel)
+  }
+}
+
+/**
+ * @param {Context} context
+ * @param {Row[]} rows
+ * @returns {Child[]}
+ */
+function panelView(context, rows) {
+  const { store, state } = context
+  return [
+    store.host.kind === 'comfyui' && titleBar(context),
+    h('div', { key: 'body', class: 'body', 'aria-busy': state.phase === 'scanning' ? 'true' : 'false' }, bodyView(context, rows)),
+    state.phase === 'ready' || state.phase === 'scanning'
+      ? footerView(context, rows, planOf(state, rows), overallOf(state))
+      : null
+  ]
+}
+
+/**
+ * @param {Context} context
+ * @param {Row[]} rows
+ * @returns {Child}
+ */
+function bodyView(context, rows) {
+  const { state, store, t } = context
+  if (state.phase === 'failed' && state.problem) return unreachableView(context, state.problem)
+  if (state.phase === 'idle') return [idleView(context), othersView(context, [])]
+  // While an open list is scanned again it stays: a flash of bones would say that something was lost.
+  if (!state.analysis) return loadingView(context)
+
+  const { search } = state
+  const active = rows.filter((row) => row.model.active)
+  const allHere = active.every((row) => row.state === 'present' || row.state === 'completed')
+  const none = active.length === 0
+  return [
+    !allHere && summaryBar(context, rows),
+    search.problem &&
+      problemBanner(
+        context,
+        'search-problem',
+        t('state.searchFailed'),
+        search.problem,
+        button(t('state.searchAgain'), () => store.search(), { icon: 'retry' })
+      ),
+    state.actionProblem && problemBanner(context, 'action-problem', t('state.actionFailed'), state.actionProblem),
+    none && noModelsView(context),
+    !none && allHere && allHereView(context, active.length),
+    listView(context, rows)
+  ]
+}

@@ -1,0 +1,196 @@
+// @ts-check
+
+// From the store's state to what one row of the list shows. Pure functions.
+
+/** @import { Candidate, Download, Model } from '../types/contract' */
+/** @import { Choice, Row, RowState, State } from '../types/state' */
+
+/** @type {ReadonlySet<string>} */
+const RUNNING = new Set(['queued', 'active', 'paused', 'verifying'])
+
+/** @param {Download} download */
+export function isRunning(download) {
+  return RUNNING.has(download.status)
+}
+
+/**
+ * A search's result stays good as long as the workflow says the same about the model.
+ *
+ * @param {Model} model
+ */
+export function modelKey(model) {
+  return [model.id, model.url ?? '', model.sha256 ?? ''].join('\n')
+}
+
+/**
+ * Models that keep the workflow from running; what the badge counts.
+ *
+ * @param {State} state
+ * @returns {Model[]}
+ */
+export function neededModels(state) {
+  return (state.analysis?.models ?? []).filter((model) => model.active && model.status !== 'present')
+}
+
+/**
+ * Rows in the order of the analysis.
+ *
+ * @param {State} state
+ * @returns {Row[]}
+ */
+export function rowsOf(state) {
+  const latest = latestDownloads(state)
+  return (state.analysis?.models ?? []).map((model) => rowOf(state, model, latest))
+}
+
+/**
+ * @param {State} state
+ * @param {Model} model
+ * @param {Map<string, Download>} latest
+ * @returns {Row}
+ */
+function rowOf(state, model, latest) {
+  /** @type {Choice} */
+  const choice = state.choices.get(model.id) ?? {}
+  const folder = model.folder ?? choice.folder ?? null
+  const resolution =
+    state.resolutions.get(modelKey(model)) ??
+    // A model whose folder the user told is searched, and answered, under its new id.
+    state.resolutions.get(`${folder}/${model.name}`) ??
+    null
+  const found = resolution?.candidates ?? []
+  const candidates = choice.own ? [choice.own, ...found] : found
+  const chosen = candidates.find((candidate) => candidate.url === choice.url) ?? candidates[0] ?? null
+  const download = relevant(state, model, latest.get(`${folder}/${model.name}`) ?? null)
+  const rowState = stateOf(state, model, resolution, candidates, download)
+  const selectable =
+    chosen !== null &&
+    chosen.needs !== 'allowed_host' &&
+    folder !== null &&
+    (rowState === 'resolved' || rowState === 'ambiguous')
+  return {
+    id: model.id,
+    model,
+    folder,
+    state: rowState,
+    resolution,
+    candidates,
+    chosen,
+    download,
+    selectable,
+    selected: selectable && (choice.picked ?? isTrusted(model, chosen)),
+    size: chosen?.size ?? download?.size ?? model.size,
+    destination: destinationOf(state, folder, model.name)
+  }
+}
+
+/**
+ * What is ticked without being asked: active models, found with good reason, that need no act of the user.
+ *
+ * @param {Model} model
+ * @param {Candidate} candidate
+ */
+function isTrusted(model, candidate) {
+  return model.active && candidate.confidence !== 'possible' && !candidate.needs
+}
+
+/**
+ * @param {State} state
+ * @param {Model} model
+ * @param {Row['resolution']} resolution
+ * @param {Candidate[]} candidates
+ * @param {Download | null} download
+ * @returns {RowState}
+ */
+function stateOf(state, model, resolution, candidates, download) {
+  if (download && download.status !== 'cancelled') return download.status
+  if (model.status !== 'missing') return model.status
+  if (candidates.length > 0) return resolution?.state === 'ambiguous' ? 'ambiguous' : 'resolved'
+  if (resolution) return 'not_found'
+  return state.search.running ? 'searching' : 'unsearched'
+}
+
+/**
+ * The download that tells the row's state, if one does: a finished one only until a scan has looked anew.
+ *
+ * @param {State} state
+ * @param {Model} model
+ * @param {Download | null} download
+ * @returns {Download | null}
+ */
+function relevant(state, model, download) {
+  if (!download || isRunning(download)) return download
+  const completedAt = state.completedAt.get(download.id) ?? 0
+  switch (download.status) {
+    case 'completed':
+      // Completed in this session stays shown as such; one of the history only if the file is still there.
+      return completedAt && (model.status === 'present' || completedAt > state.scannedAt) ? download : null
+    case 'failed':
+      return model.status === 'missing' ? download : null
+    default:
+      return null
+  }
+}
+
+/**
+ * The newest download of each file, by `folder/filename`.
+ *
+ * @param {State} state
+ * @returns {Map<string, Download>}
+ */
+function latestDownloads(state) {
+  /** @type {Map<string, Download>} */
+  const latest = new Map()
+  for (const download of state.downloads.values()) {
+    const id = `${download.folder}/${download.filename}`
+    const other = latest.get(id)
+    if (!other || other.created_at <= download.created_at) latest.set(id, download)
+  }
+  return latest
+}
+
+/**
+ * Downloads of other workflows, or started elsewhere, that are still going on.
+ *
+ * @param {State} state
+ * @param {Row[]} rows
+ * @returns {Download[]}
+ */
+export function otherDownloads(state, rows) {
+  const shown = new Set(rows.map((row) => row.download?.id))
+  return [...state.downloads.values()].filter((download) => isRunning(download) && !shown.has(download.id))
+}
+
+/**
+ * @param {State} state
+ * @param {string | null} folder
+ */
+export function folderOf(state, folder) {
+  return state.folders.find((candidate) => candidate.name === folder) ?? null
+}
+
+/**
+ * The root new files of a folder go to.
+ *
+ * @param {State} state
+ * @param {string | null} folder
+ */
+export function defaultRootOf(state, folder) {
+  const found = folderOf(state, folder)
+  if (!found) return null
+  return found.roots.find((root) => root.path === found.default_root) ?? null
+}
+
+/**
+ * @param {State} state
+ * @param {string | null} folder
+ * @param {string} name
+ * @returns {string | null}
+ */
+function destinationOf(state, folder, name) {
+  const root = folderOf(state, folder)?.default_root
+  if (!root) return null
+  // The server's own separator: a path is there to be copied.
+  const separator = root.includes('\\') && !root.includes('/') ? '\\' : '/'
+  return [root.replace(/[\\/]$/, ''), ...name.split('/')].join(separator)
+}

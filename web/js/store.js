@@ -1,0 +1,321 @@
+// @ts-check
+
+// The one place that holds state and talks to the server. Views read `state`, call actions, and are told
+// when to look again. It outlives every panel: ComfyUI builds and drops those as tabs are switched.
+
+import { Client, isAbort, problemOf } from './client.js'
+import { DownloadBook } from './downloads.js'
+import { fingerprint } from './fingerprint.js'
+import { I18n } from './i18n.js'
+import { downloadUrl, fileNameOf } from './links.js'
+import { planOf } from './plan.js'
+import { modelKey, neededModels, rowsOf } from './rows.js'
+import { coalesce } from './timing.js'
+
+/** @import { Analysis, Candidate, Model, Reference, ResolveRequest } from '../types/contract' */
+/** @import { Host } from '../types/host' */
+/** @import { Choice, Row, State } from '../types/state' */
+
+const QUIET = 400
+
+export class Store {
+  /** @param {Host} host */
+  constructor(host) {
+    this.host = host
+    this.i18n = new I18n(host)
+    this.client = new Client(host.fetch)
+    /** @type {State} */
+    this.state = {
+      phase: 'idle',
+      problem: null,
+      analysis: null,
+      scannedAt: 0,
+      resolutions: new Map(),
+      search: { running: false, found: 0, total: 0, problem: null },
+      choices: new Map(),
+      folders: [],
+      diskReserve: 0,
+      downloads: new Map(),
+      completedAt: new Map(),
+      batch: new Set(),
+      starting: false,
+      actionProblem: null,
+      open: new Set()
+    }
+    this.downloads = new DownloadBook(this)
+    /** @type {Set<() => void>} */
+    this.listeners = new Set()
+    this.viewers = 0
+    /** Fingerprint of what was scanned last. */
+    this.scanned = ''
+    /** @type {AbortController | null} */
+    this.scanning = null
+    /** @type {AbortController | null} */
+    this.searching = null
+    this.scanSoon = coalesce(() => this.scan(), QUIET)
+    /** The user works in the open workflow: scans if that changed what it wants. */
+    this.workflowEdited = coalesce(async () => {
+      const workflow = this.host.workflow()
+      if (workflow && fingerprint(workflow) !== this.scanned) await this.scan()
+    }, QUIET)
+    host.listen({
+      download: (download) => this.downloads.accept(download),
+      library: () => this.#libraryChanged(),
+      reconnected: () => {
+        void this.downloads.restore()
+        if (this.state.phase !== 'idle') this.scanSoon()
+      }
+    })
+  }
+
+  /**
+   * @param {() => void} listener called after every change of `state`
+   * @returns {() => void} ends it
+   */
+  subscribe(listener) {
+    this.listeners.add(listener)
+    return () => this.listeners.delete(listener)
+  }
+
+  changed() {
+    for (const listener of this.listeners) listener()
+  }
+
+  /** A panel came on screen: look at the workflow now, and search for what it lacks. */
+  async attach() {
+    this.viewers += 1
+    await this.i18n.load()
+    await Promise.all([this.downloads.restore(), this.scan()])
+  }
+
+  detach() {
+    this.viewers -= 1
+  }
+
+  /** Finds out what the workflow lacks, then searches for it if somebody looks. */
+  async scan() {
+    const workflow = this.host.workflow()
+    const file = this.host.file?.() ?? null
+    this.scanning?.abort()
+    if (!workflow && !file) {
+      this.#stopSearch()
+      Object.assign(this.state, { phase: 'idle', analysis: null, problem: null })
+      this.changed()
+      return
+    }
+    const abort = (this.scanning = new AbortController())
+    const startedAt = Date.now()
+    this.scanned = workflow ? fingerprint(workflow) : ''
+    this.state.phase = 'scanning'
+    this.changed()
+    try {
+      const [analysis] = await Promise.all([
+        file ? this.client.analyzeFile(file, abort.signal) : this.client.analyze(workflow ?? {}, abort.signal),
+        this.#loadFolders(),
+        this.i18n.load()
+      ])
+      if (abort.signal.aborted) return
+      this.host.settle?.(arrivedReferences(neededModels(this.state), analysis))
+      Object.assign(this.state, { phase: 'ready', problem: null, analysis, scannedAt: startedAt })
+    } catch (error) {
+      if (isAbort(error) || abort.signal.aborted) return
+      this.#stopSearch()
+      Object.assign(this.state, { phase: 'failed', problem: problemOf(error) })
+      this.changed()
+      return
+    }
+    this.changed()
+    if (this.viewers > 0) void this.search()
+  }
+
+  /** Looks again from scratch, results of earlier searches forgotten. */
+  async rescan() {
+    this.#stopSearch()
+    this.state.resolutions.clear()
+    this.state.actionProblem = null
+    await this.downloads.restore()
+    await this.scan()
+  }
+
+  /** Searches for the missing models of a run that have not been searched for yet. */
+  async search() {
+    const missing = neededModels(this.state).filter(
+      (model) => model.status === 'missing' && !this.state.resolutions.has(modelKey(model))
+    )
+    this.#stopSearch()
+    if (missing.length === 0) {
+      this.changed()
+      return
+    }
+    const workflow = this.host.workflow()
+    await this.#searchFor(
+      missing,
+      workflow ? { workflow } : { models: missing.flatMap((model) => wanted(model, model.folder)) }
+    )
+  }
+
+  /**
+   * Searches for one model, in the folder the user told or one that takes no part in a run.
+   *
+   * @param {Model} model
+   * @param {string} folder
+   */
+  async searchOne(model, folder) {
+    if (!this.state.search.running) await this.#searchFor([model], { models: wanted(model, folder) })
+  }
+
+  /**
+   * @param {Model[]} models
+   * @param {ResolveRequest} request
+   */
+  async #searchFor(models, request) {
+    if (request.models?.length === 0) return
+    const abort = (this.searching = new AbortController())
+    const search = this.state.search
+    Object.assign(search, { running: true, found: 0, total: models.length, problem: null })
+    this.changed()
+    const byId = new Map(models.map((model) => [model.id, model]))
+    try {
+      for await (const resolution of this.client.resolve(request, abort.signal)) {
+        const model = byId.get(resolution.id)
+        if (model) search.found += 1
+        this.state.resolutions.set(model ? modelKey(model) : resolution.id, resolution)
+        this.changed()
+      }
+    } catch (error) {
+      if (isAbort(error) || abort.signal.aborted) return
+      search.problem = problemOf(error)
+    }
+    if (abort.signal.aborted) return
+    search.running = false
+    this.changed()
+  }
+
+  #stopSearch() {
+    this.searching?.abort()
+    this.searching = null
+    this.state.search.running = false
+  }
+
+  async #loadFolders() {
+    // Without them only destinations and free space are unknown; a scan is of use all the same.
+    const { state, client } = this
+    ;[state.folders, state.diskReserve] = await Promise.all([
+      client.folders().catch(() => state.folders),
+      client.diskReserve().catch(() => state.diskReserve)
+    ])
+  }
+
+  async #libraryChanged() {
+    if (this.state.phase === 'idle') return
+    const before = neededModels(this.state).length
+    await this.scan()
+    if (neededModels(this.state).length < before) await this.host.modelsChanged?.()
+  }
+
+  // --- what the user decides ---------------------------------------------------------------------
+
+  /**
+   * @param {string} id of a model
+   * @param {Choice} choice
+   */
+  choose(id, choice) {
+    this.state.choices.set(id, { ...this.state.choices.get(id), ...choice })
+    this.changed()
+  }
+
+  /**
+   * Takes another candidate; a failed download of the old one is then of no interest.
+   *
+   * @param {Row} row
+   * @param {string} url
+   */
+  chooseCandidate(row, url) {
+    if (row.download?.status === 'failed') void this.downloads.forget(row.download.id)
+    this.choose(row.id, { url, picked: true })
+  }
+
+  /**
+   * @param {Row} row
+   * @param {string} input what the user typed or pasted
+   * @returns {boolean} false if it is no http(s) URL
+   */
+  useUrl(row, input) {
+    const url = downloadUrl(input)
+    if (!url) return false
+    /** @type {Candidate} */
+    const own = {
+      source: 'user',
+      url,
+      page_url: null,
+      filename: fileNameOf(url),
+      size: null,
+      sha256: null,
+      confidence: 'possible',
+      evidence: [],
+      mirrors: [],
+      gated: false,
+      needs: null,
+      safety: null
+    }
+    this.choose(row.id, { own })
+    this.chooseCandidate(row, url)
+    return true
+  }
+
+  /**
+   * Tells the folder of a model that nothing else tells; then there is something to search with.
+   *
+   * @param {Row} row
+   * @param {string} folder
+   */
+  setFolder(row, folder) {
+    this.choose(row.id, { folder })
+    if (row.candidates.length === 0) void this.searchOne(row.model, folder)
+  }
+
+  /** @param {boolean} picked */
+  pickAll(picked) {
+    for (const row of rowsOf(this.state)) {
+      if (row.selectable && row.model.active) this.choose(row.id, { picked })
+    }
+  }
+
+  /** @param {string} key of a row or a section */
+  toggle(key) {
+    const { open } = this.state
+    if (!open.delete(key)) open.add(key)
+    this.changed()
+  }
+
+  /**
+   * Starts what is selected, or one row.
+   *
+   * @param {Row} [only]
+   */
+  async download(only) {
+    const rows = only ? [{ ...only, selected: true }] : rowsOf(this.state)
+    const plan = planOf(this.state, rows)
+    if (plan.items.length > 0 && !plan.blocked) await this.downloads.start(plan.items)
+  }
+}
+
+/**
+ * @param {Model[]} needed before
+ * @param {Analysis} analysis now
+ * @returns {Reference[]} those whose model has come in between
+ */
+function arrivedReferences(needed, analysis) {
+  const ids = new Set(needed.map((model) => model.id))
+  return analysis.models
+    .filter((model) => model.status === 'present' && ids.has(model.id))
+    .flatMap((model) => model.references)
+}
+
+/**
+ * @param {Model} model
+ * @param {string | null} folder
+ */
+function wanted(model, folder) {
+  return folder === null ? [] : [{ folder, name: model.name, url: model.url, sha256: model.sha256, size: model.size }]
+}

@@ -1,0 +1,38 @@
+// @ts-check
+
+import { formatBytes } from '../format.js'
+
+/** @import { Translate } from '../i18n.js' */
+/** @import { Store } from '../store.js' */
+/** @import { State } from '../../types/state' */
+
+/**
+ * What every view is handed: the store for its actions, and how to say things.
+ *
+ * @typedef {{
+ *   store: Store,
+ *   state: State,
+ *   t: Translate,
+ *   locale: string,
+ *   bytes(size: number): string,
+ *   say(group: string, key: string): string
+ * }} Context
+ */
+
+/**
+ * @param {Store} store
+ * @returns {Context}
+ */
+export function contextOf(store) {
+  const { i18n, state } = store
+  const { locale, t } = i18n
+  return {
+    store,
+    state,
+    t,
+    locale,
+    bytes: (size) => formatBytes(size, locale),
+    // For values the server may add to at any time: one we have no word for is shown as it is.
+    say: (group, key) => (i18n.has(`${group}.${key}`) ? t(`${group}.${key}`) : key)
+  }
+}

@@ -1,0 +1,157 @@
+// @ts-check
+
+import { h } from '../dom.js'
+import { fileNameOf } from '../links.js'
+import { confidenceBadge, evidenceText, iconButton, originLink } from './parts.js'
+import { sourceErrors, urlForm } from './remedies.js'
+
+/** @import { Candidate, Reference } from '../../types/contract' */
+/** @import { Row } from '../../types/state' */
+/** @import { Child } from '../dom.js' */
+/** @import { Context } from './context.js' */
+
+/**
+ * What is behind a row: its candidates, where the file goes, who wants it.
+ *
+ * @param {Context} context
+ * @param {Row} row
+ */
+export function detailsView(context, row) {
+  const { t } = context
+  const { chosen } = row
+  const place = row.model.path ?? row.download?.path ?? row.destination
+  const mayChoose = ['resolved', 'ambiguous', 'failed'].includes(row.state)
+  return h(
+    'div',
+    { class: 'details', 'data-testid': 'model-resolver-details' },
+    mayChoose && row.candidates.length > 0 && candidateList(context, row),
+    h(
+      'dl',
+      null,
+      item(t('details.name'), copyable(context, row.model.name)),
+      item(t('details.destination'), place && copyable(context, place)),
+      item(
+        t('details.offeredAs'),
+        chosen && differs(chosen, row) && h('span', { class: 'path' }, chosen.filename)
+      ),
+      item(t('details.url'), chosen && copyable(context, chosen.url, 'one-line')),
+      item('SHA-256', chosen?.sha256 && copyable(context, chosen.sha256, 'one-line')),
+      item(t('details.nodes'), row.model.references.map((reference) => nodeButton(context, reference)))
+    ),
+    row.state !== 'not_found' && sourceErrors(context, row),
+    mayChoose && urlForm(context, row)
+  )
+}
+
+/**
+ * @param {string} term
+ * @param {Child} value left out if there is none
+ */
+function item(term, value) {
+  if (!value || (Array.isArray(value) && value.length === 0)) return null
+  return h('div', { key: term }, h('dt', null, term), h('dd', null, value))
+}
+
+/**
+ * @param {Context} context
+ * @param {string} text
+ * @param {string} [style]
+ */
+function copyable({ t }, text, style = '') {
+  return h(
+    'span',
+    { class: `copyable ${style}` },
+    h('span', { class: 'path', title: text }, text),
+    iconButton('copy', t('details.copy'), () => void copy(text), { class: 'quiet' })
+  )
+}
+
+/**
+ * The Clipboard API exists only on https and localhost; ComfyUI is often reached otherwise.
+ *
+ * @param {string} text
+ */
+async function copy(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text)
+  const area = document.createElement('textarea')
+  area.value = text
+  document.body.append(area)
+  area.select()
+  document.execCommand('copy')
+  area.remove()
+}
+
+/**
+ * @param {Candidate} candidate
+ * @param {Row} row
+ */
+function differs(candidate, row) {
+  const name = candidate.filename || fileNameOf(candidate.url)
+  return name !== '' && name.split('/').pop() !== row.model.name.split('/').pop()
+}
+
+/**
+ * @param {Context} context
+ * @param {Row} row
+ */
+function candidateList(context, row) {
+  const { t, store, bytes } = context
+  return h(
+    'fieldset',
+    { class: 'candidates', 'data-testid': 'model-resolver-candidates' },
+    h('legend', null, t('details.candidates')),
+    row.candidates.map((candidate) =>
+      h(
+        'label',
+        { key: candidate.url, class: 'candidate', 'data-testid': 'model-resolver-candidate' },
+        h('input', {
+          type: 'radio',
+          class: 'radio',
+          name: `candidate:${row.id}`,
+          checked: candidate === row.chosen,
+          onchange: () => store.chooseCandidate(row, candidate.url)
+        }),
+        h(
+          'span',
+          { class: 'candidate-text' },
+          h('span', { class: 'origin' }, originLink(context, candidate)),
+          h(
+            'span',
+            { class: 'meta' },
+            confidenceBadge(context, candidate),
+            h('span', null, candidate.size === null ? t('details.sizeUnknown') : bytes(candidate.size)),
+            candidate.needs && h('span', { class: 'warn' }, t('needs.short'))
+          ),
+          h('span', { class: 'note' }, evidenceText(context, candidate))
+        )
+      )
+    )
+  )
+}
+
+/**
+ * @param {Context} context
+ * @param {Reference} reference
+ */
+function nodeButton({ store, t }, reference) {
+  const { host } = store
+  const title = host.nodeTitle?.(reference) ?? reference.node_type
+  const text = `${title} #${reference.node_id}`
+  const what = `${reference.node_type} · ${reference.input}`
+  const key = `${reference.node_id} ${reference.input}`
+  const { locate } = host
+  if (!locate) return h('span', { key, class: 'node', title: what }, text)
+  return h(
+    'button',
+    {
+      key,
+      type: 'button',
+      class: 'node link',
+      title: `${t('row.locate')} (${what})`,
+      'data-testid': 'model-resolver-node',
+      'data-node-id': reference.node_id,
+      onclick: () => locate(reference.node_id)
+    },
+    text
+  )
+}

@@ -1,0 +1,71 @@
+// @ts-check
+
+import { h } from '../dom.js'
+import { iconButton } from './parts.js'
+
+/** @import { Row } from '../../types/state' */
+/** @import { Context } from './context.js' */
+
+/**
+ * Title and tools, as ComfyUI's own tabs have them.
+ *
+ * @param {Context} context
+ */
+export function titleBar({ t, store, state }) {
+  const { close } = store.host
+  return h(
+    'header',
+    { key: 'title', class: 'title-bar' },
+    h('h2', null, t('title')),
+    rescanButton(t, store, state.phase === 'scanning' || state.search.running),
+    close && iconButton('close', t('header.close'), close, { testid: 'model-resolver-close' })
+  )
+}
+
+/**
+ * @param {Context['t']} t
+ * @param {Context['store']} store
+ * @param {boolean} busy
+ */
+function rescanButton(t, store, busy) {
+  return iconButton('refresh', t('header.rescan'), () => store.rescan(), {
+    testid: 'model-resolver-rescan',
+    class: busy ? 'busy' : ''
+  })
+}
+
+/**
+ * What there is to do, in one line, and all-or-none boxes.
+ *
+ * @param {Context} context
+ * @param {Row[]} rows
+ */
+export function summaryBar({ t, store, state }, rows) {
+  const active = rows.filter((row) => row.model.active)
+  const missing = active.filter((row) => !['present', 'completed', 'elsewhere'].includes(row.state)).length
+  const elsewhere = active.filter((row) => row.state === 'elsewhere').length
+  const choosable = active.filter((row) => row.selectable)
+  const all = choosable.length > 0 && choosable.every((row) => row.selected)
+  const { search } = state
+  const parts = [
+    missing > 0 && t('summary.missing', { n: missing }),
+    elsewhere > 0 && t('summary.elsewhere', { n: elsewhere })
+  ]
+  return h(
+    'div',
+    { key: 'summary', class: 'summary' },
+    h(
+      'div',
+      { class: 'summary-text' },
+      h('span', { 'data-testid': 'model-resolver-badge', 'data-count': String(missing + elsewhere) }, parts.filter(Boolean).join(' · ')),
+      search.running && h('span', { class: 'note', 'data-testid': 'model-resolver-searching' }, t('summary.searching', { found: search.found, total: search.total }))
+    ),
+    choosable.length > 1 &&
+      h(
+        'button',
+        { type: 'button', class: 'link', 'data-testid': 'model-resolver-select-all', onclick: () => store.pickAll(!all) },
+        t(all ? 'summary.selectNone' : 'summary.selectAll')
+      ),
+    store.host.kind === 'standalone' && rescanButton(t, store, search.running)
+  )
+}

@@ -1,0 +1,230 @@
+// @ts-check
+
+import { h } from '../dom.js'
+import { icon } from '../icons.js'
+import { isRunning } from '../rows.js'
+import { detailsView } from './details.js'
+import { downloadActions, downloadLine } from './download.js'
+import { button, confidenceBadge, evidenceText, iconButton, longName, originLink } from './parts.js'
+import { failureView, folderChooser, needsView, notFoundView } from './remedies.js'
+
+/** @import { Row, RowState } from '../../types/state' */
+/** @import { Child } from '../dom.js' */
+/** @import { IconName } from '../icons.js' */
+/** @import { Context } from './context.js' */
+
+/** @type {Partial<Record<RowState, IconName>>} */
+const ICONS = {
+  present: 'check',
+  completed: 'check',
+  elsewhere: 'moved',
+  not_found: 'question',
+  queued: 'clock',
+  paused: 'pause',
+  active: 'download',
+  verifying: 'download',
+  failed: 'alert'
+}
+
+/**
+ * One model.
+ *
+ * @param {Context} context
+ * @param {Row} row
+ */
+export function rowView(context, row) {
+  const { store, state } = context
+  const key = `row:${row.id}`
+  const open = state.open.has(key)
+  return h(
+    'li',
+    {
+      key,
+      class: `row ${row.model.active ? '' : 'inactive'}`,
+      'data-testid': 'model-resolver-row',
+      'data-model-id': row.id,
+      'data-state': row.state,
+      'data-confidence': row.chosen?.confidence,
+      'data-selected': row.selected ? 'true' : 'false',
+      'data-active': row.model.active ? 'true' : 'false',
+      'data-gated': row.chosen?.gated ? 'true' : 'false'
+    },
+    h(
+      'div',
+      { class: 'row-head' },
+      lead(context, row),
+      h(
+        'button',
+        {
+          type: 'button',
+          class: 'row-name',
+          'aria-expanded': open ? 'true' : 'false',
+          'data-testid': 'model-resolver-toggle',
+          onclick: () => store.toggle(key)
+        },
+        longName(row.model.name),
+        icon('chevron', `fold ${open ? 'open' : ''}`)
+      ),
+      row.download && isRunning(row.download) && downloadActions(context, row.download),
+      locateButton(context, row)
+    ),
+    h('div', { class: 'row-body' }, body(context, row)),
+    open && detailsView(context, row)
+  )
+}
+
+/**
+ * The box to tick, or what goes on instead.
+ *
+ * @param {Context} context
+ * @param {Row} row
+ */
+function lead({ store, t }, row) {
+  if (row.selectable) {
+    return h('input', {
+      type: 'checkbox',
+      class: 'check',
+      checked: row.selected,
+      'aria-label': t('row.select', { name: row.model.name }),
+      'data-testid': 'model-resolver-select',
+      onchange: () => store.choose(row.id, { picked: !row.selected })
+    })
+  }
+  const name = row.folder === null ? 'folder' : row.chosen?.needs ? 'lock' : ICONS[row.state]
+  if (name) return icon(name, `lead ${row.state}`)
+  if (row.state === 'searching') return h('span', { class: 'lead spinner', 'aria-hidden': 'true' })
+  return icon('search', 'lead idle')
+}
+
+/**
+ * @param {Context} context
+ * @param {Row} row
+ */
+function sizeView({ t, bytes }, { size }) {
+  return h(
+    'span',
+    { class: 'size', title: size === null ? t('details.sizeUnknown') : null, 'data-testid': 'model-resolver-size' },
+    size === null ? '?' : bytes(size)
+  )
+}
+
+/**
+ * @param {Context} context
+ * @param {Row} row
+ */
+function locateButton({ store, t }, row) {
+  const { locate } = store.host
+  const node = row.model.references[0]?.node_id
+  if (!locate || node === undefined || (row.download && isRunning(row.download))) return null
+  return iconButton('locate', t('row.locate'), () => locate(node), {
+    testid: 'model-resolver-locate',
+    class: 'quiet over'
+  })
+}
+
+/**
+ * What the state of the row has to say.
+ *
+ * @param {Context} context
+ * @param {Row} row
+ * @returns {Child}
+ */
+function body(context, row) {
+  const { t } = context
+  const note = (/** @type {string} */ text) => h('p', { class: 'note' }, text)
+  const withSize = (/** @type {string} */ text) =>
+    h('div', { class: 'meta' }, h('p', { class: 'note grow' }, text), row.size !== null && sizeView(context, row))
+  switch (row.state) {
+    case 'present':
+      return withSize(t('row.present'))
+    case 'completed':
+      return withSize(t(row.download?.verified ? 'row.completedVerified' : 'row.completed'))
+    case 'elsewhere':
+      return elsewhere(context, row)
+    case 'searching':
+      return note(t('row.searching'))
+    case 'unsearched':
+      return unsearched(context, row)
+    case 'not_found':
+      return notFoundView(context, row)
+    case 'failed':
+      return failureView(context, row)
+    case 'resolved':
+    case 'ambiguous':
+      return found(context, row)
+    default:
+      return row.download && downloadLine(context, row.download)
+  }
+}
+
+/**
+ * @param {Context} context
+ * @param {Row} row
+ */
+function unsearched(context, row) {
+  const { t, store } = context
+  const { folder, model } = row
+  return [
+    model.folder === null && folderChooser(context, row),
+    h(
+      'div',
+      { class: 'meta' },
+      h('p', { class: 'note grow' }, t(model.active ? 'row.unsearched' : 'row.unused')),
+      folder !== null &&
+        button(t('row.search'), () => store.searchOne(model, folder), { testid: 'model-resolver-search-one' })
+    )
+  ]
+}
+
+/**
+ * @param {Context} context
+ * @param {Row} row
+ */
+function found(context, row) {
+  const { t, store } = context
+  const { chosen } = row
+  if (!chosen) return null
+  const others = row.candidates.length - 1
+  const evidence = evidenceText(context, chosen)
+  return [
+    h(
+      'div',
+      { class: 'meta' },
+      confidenceBadge(context, chosen),
+      h('span', { class: 'origin' }, originLink(context, chosen)),
+      others > 0 &&
+        h(
+          'button',
+          {
+            type: 'button',
+            class: 'more',
+            title: t('row.others', { n: others }),
+            'aria-label': t('row.others', { n: others }),
+            'data-testid': 'model-resolver-more',
+            onclick: () => store.toggle(`row:${row.id}`)
+          },
+          `+${others}`
+        ),
+      sizeView(context, row)
+    ),
+    evidence && h('p', { class: 'note', 'data-testid': 'model-resolver-evidence' }, evidence),
+    row.state === 'ambiguous' && others > 0 && h('p', { class: 'note warn' }, t('row.ambiguous')),
+    row.model.folder === null && folderChooser(context, row),
+    (chosen.needs || chosen.gated) && needsView(context, chosen),
+    chosen.safety && h('p', { class: 'note warn' }, icon('alert', 'small'), ' ', context.say('safety', chosen.safety))
+  ]
+}
+
+/**
+ * @param {Context} context
+ * @param {Row} row
+ */
+function elsewhere({ t }, row) {
+  const [best, ...rest] = row.model.alternatives
+  const path = best ? `${best.folder}/${best.name}` : row.model.path
+  return [
+    h('p', { class: 'note' }, t('row.elsewhere')),
+    path && h('p', { class: 'path', title: best?.path ?? path, 'data-testid': 'model-resolver-elsewhere' }, path),
+    rest.length > 0 && h('p', { class: 'note' }, t('row.elsewhereMore', { n: rest.length }))
+  ]
+}

@@ -1,0 +1,38 @@
+// Where the panel runs. ComfyUI's editor and the standalone page each hand the store one Host;
+// nothing else in web/js knows which of the two it is in.
+
+import type { Download, Reference } from './contract'
+
+export interface HostEvents {
+  /** One download has changed. */
+  download(download: Download): void
+  /** Files have come or gone in the model folders. */
+  library(): void
+  /** Events may have been missed (socket or stream was down): ask for the state again. */
+  reconnected(): void
+}
+
+export interface Host {
+  kind: 'comfyui' | 'standalone'
+  /** `path` starts with `/` and is relative to the server's root. Rejects as `fetch` does. */
+  fetch(path: string, init?: RequestInit): Promise<Response>
+  listen(events: HostEvents): void
+  /** The open workflow, or null while there is none (or it cannot be read here, see `file`). */
+  workflow(): object | null
+  /** A workflow file that only the server can read (PNG, WebP, MP4 …), or null. */
+  file?(): File | null
+  /** BCP 47 tag of the language to show. */
+  locale(): string
+  /** Show the node on the canvas. Absent where there is no canvas. */
+  locate?(nodeId: string): void
+  /** The node's title as the user sees it; null if it is not there. */
+  nodeTitle?(reference: Reference): string | null
+  /** Model files were added: refresh the node inputs and whatever else lists models. */
+  modelsChanged?(): Promise<void>
+  /** These references name files that have just come: errors about them are settled. */
+  settle?(references: Reference[]): void
+  /** A passing message, for when the panel is not on screen. */
+  notify?(kind: 'success' | 'error', title: string, text: string): void
+  /** Close the panel. Absent where it cannot be closed. */
+  close?(): void
+}

@@ -1,0 +1,85 @@
+// Only what we use of `/scripts/app.js` of ComfyUI's frontend. What some version between 1.20 and 1.58 lacks is optional.
+
+export interface GraphNode {
+  id: string | number
+  title?: string
+  type?: string
+  boundingRect?: ArrayLike<number>
+  subgraph?: Graph
+  widgets?: Widget[]
+  onWidgetChanged?(name: string, value: unknown, before: unknown, widget: Widget): void
+}
+
+export interface Widget {
+  name: string
+  value: unknown
+}
+
+export interface Graph {
+  getNodeById(id: string | number): GraphNode | null | undefined
+  serialize(): { models?: unknown[] }
+}
+
+export interface Canvas {
+  graph: Graph | null
+  setGraph?(graph: Graph): void
+  openSubgraph?(subgraph: Graph, from: GraphNode): void
+  animateToBounds?(bounds: ArrayLike<number>): void
+  centerOnNode(node: GraphNode): void
+  selectNode?(node: GraphNode): void
+  setDirty(foreground: boolean, background: boolean): void
+}
+
+export interface SidebarTab {
+  id: string
+  icon: string
+  title: string
+  tooltip: string
+  type: 'custom'
+  iconBadge: () => string | null
+  render(container: HTMLElement): void
+  destroy?(): void
+}
+
+export interface Toast {
+  /** Since 1.50 or so; before that there is only `add`. */
+  success?(title: string, options: { description: string; duration: number }): void
+  error?(title: string, options: { description: string; duration: number }): void
+  add?(message: { severity: string; summary: string; detail: string; life: number }): void
+}
+
+export interface ExtensionManager {
+  registerSidebarTab(tab: SidebarTab): void
+  getSidebarTabs?(): SidebarTab[]
+  sidebarTab?: { activeSidebarTabId: string | null; toggleSidebarTab(id: string): void }
+  command?: { execute(id: string): Promise<void> }
+  /** What the last refused Run complained of, by execution id. */
+  lastNodeErrors?: Record<string, { errors: { extra_info?: { input_name?: string } }[] }> | null
+  setting: { get(id: string): unknown }
+  toast: Toast
+}
+
+export interface Extension {
+  name: string
+  commands?: { id: string; label: string; icon: string; function(): void | Promise<void> }[]
+  menuCommands?: { path: string[]; commands: string[] }[]
+  actionBarButtons?: { icon: string; label: string; tooltip: string; onClick(): void }[]
+  settings?: { id: string; name: string; type: 'boolean'; defaultValue: boolean; category: string[] }[]
+  setup?(): Promise<void>
+  beforeConfigureGraph?(workflow: { models?: unknown[] }): void
+  afterConfigureGraph?(): void
+  /** Since 1.58 or so. */
+  afterLoadGraph?(): void
+}
+
+export const app: {
+  rootGraph?: Graph
+  /** The name `rootGraph` had before. */
+  graph?: Graph
+  canvas?: Canvas
+  extensionManager: ExtensionManager
+  registerExtension(extension: Extension): void
+  refreshComboInNodes(): Promise<void>
+  /** Since 1.58 or so: also rescans ComfyUI's own list of missing models. */
+  refreshMissingModels?(options: { silent: boolean; reloadDefs: boolean }): Promise<unknown>
+}

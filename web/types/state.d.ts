@@ -1,0 +1,115 @@
+// The store's state, and the rows the views draw from it.
+
+import type { Analysis, Candidate, Download, DownloadItem, Folder, Model, Resolution } from './contract'
+
+/** A failure as the user is shown it. `message` is the server's own; `code` is stable. */
+export interface Problem {
+  code: string
+  message: string
+  /** HTTP status; 0 if there was no answer. */
+  status: number
+}
+
+/** What the user decided about one model. */
+export interface Choice {
+  /** For a model whose folder nothing tells. */
+  folder?: string
+  /** URL of the chosen candidate. */
+  url?: string
+  /** A URL the user gave. */
+  own?: Candidate
+  /** Ticked or not by hand. */
+  picked?: boolean
+}
+
+export interface State {
+  /** `idle`: no workflow. `failed`: the last scan failed, see `problem`. */
+  phase: 'idle' | 'scanning' | 'ready' | 'failed'
+  problem: Problem | null
+  analysis: Analysis | null
+  /** When the scan that gave `analysis` began, ms. */
+  scannedAt: number
+  /** By `modelKey`. */
+  resolutions: Map<string, Resolution>
+  search: { running: boolean; found: number; total: number; problem: Problem | null }
+  /** By model id. */
+  choices: Map<string, Choice>
+  folders: Folder[]
+  /** Bytes that downloads leave free on a disk. */
+  diskReserve: number
+  /** By download id. */
+  downloads: Map<string, Download>
+  /** When we saw a download complete, ms, by download id. */
+  completedAt: Map<string, number>
+  /** Downloads shown in the overall progress: those started since nothing was running. */
+  batch: Set<string>
+  /** A request that starts downloads is on its way. */
+  starting: boolean
+  /** Why the last action (start, pause, …) failed. */
+  actionProblem: Problem | null
+  /** Keys of what is unfolded: rows by model id, sections by name. */
+  open: Set<string>
+}
+
+export type RowState =
+  | 'present'
+  | 'elsewhere'
+  | 'unsearched'
+  | 'searching'
+  | 'resolved'
+  | 'ambiguous'
+  | 'not_found'
+  | 'queued'
+  | 'active'
+  | 'paused'
+  | 'verifying'
+  | 'completed'
+  | 'failed'
+
+export interface Row {
+  id: string
+  model: Model
+  folder: string | null
+  state: RowState
+  resolution: Resolution | null
+  /** All candidates, the user's own URL first. */
+  candidates: Candidate[]
+  chosen: Candidate | null
+  download: Download | null
+  /** May be ticked: it has a URL we may fetch and a folder, and is not on its way yet. */
+  selectable: boolean
+  selected: boolean
+  size: number | null
+  /** Absolute path it will have on the server; null while the folder is unknown. */
+  destination: string | null
+}
+
+export interface Blocked {
+  kind: 'space' | 'read_only'
+  path: string
+  /** Bytes to come. */
+  needed: number
+  /** Bytes that may be used for them. */
+  free: number
+}
+
+export interface Plan {
+  items: DownloadItem[]
+  bytes: number
+  /** How many of the items have no known size. */
+  unsized: number
+  blocked: Blocked | null
+}
+
+export interface Overall {
+  total: number
+  done: number
+  failed: number
+  running: number
+  paused: boolean
+  received: number
+  /** Null if the size of one is unknown. */
+  size: number | null
+  speed: number
+  eta: number | null
+}
