@@ -20,6 +20,7 @@ from . import __version__, schemas
 from .console import Console, human_size
 from .errors import BadInput, ResolverError, SettingsError
 from .host.standalone import StandaloneHost
+from .logs import configure_logging
 from .settings import LoadedSettings, load_settings
 
 OK, INCOMPLETE, USAGE = 0, 1, 2
@@ -220,6 +221,7 @@ def _resolver(arguments: argparse.Namespace, **overrides: Any) -> Iterator[Any]:
     settings: LoadedSettings = load_settings(
         {"comfyui_root": root, **overrides}, user_directory=host.user_directory, dotenv=Path(".env")
     )
+    configure_logging(settings.values)
     resolver = Resolver(settings, host)
     resolver.start()
     try:

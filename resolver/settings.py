@@ -93,7 +93,9 @@ class Settings(BaseSettings):
     download_timeout: float = Field(
         300.0, gt=0, description="Seconds without a byte after which a connection is given up."
     )
-    connections_per_download: int = Field(8, ge=1, le=64, description="Most connections one file may use.")
+    connections_per_download: int = Field(
+        8, ge=1, le=64, description="Most connections one file may use (so far downloads use one)."
+    )
     bandwidth_limit: ByteSize | None = Field(
         None, description="Bytes per second for all downloads together, e.g. 20MB."
     )
@@ -106,8 +108,12 @@ class Settings(BaseSettings):
     trusted_hosts: Hosts = Field(
         (), description="Names (wildcards allowed) under which this server may be called."
     )
-    enable_cache: bool = Field(True, description="Keep answers of searches in the store.")
-    redis_url: SecretStr | None = Field(None, description="Share the search cache through this Redis server.")
+    enable_cache: bool = Field(
+        True, description="Keep answers of searches in the store (so far nothing is searched online)."
+    )
+    redis_url: SecretStr | None = Field(
+        None, description="Share the search cache through this Redis server (so far unused)."
+    )
     http_proxy: str | None = Field(
         None, validation_alias=AliasChoices("HTTP_PROXY", "http_proxy"), description="Proxy for http URLs."
     )
