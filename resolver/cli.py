@@ -24,7 +24,6 @@ from .logs import configure_logging
 from .settings import LoadedSettings, load_settings
 
 OK, INCOMPLETE, USAGE = 0, 1, 2
-_ENDED = ("completed", "failed", "cancelled")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -284,54 +283,17 @@ def _status_of(analyses: Sequence[schemas.Analysis]) -> int:
 
 def _fetch(resolver: Any, items: Sequence[schemas.DownloadItem], console: Console) -> bool:
     """Download all of ``items``, showing progress; whether all arrived."""
-    final = resolver.engine.submit(_fetched(resolver, items, console)).result()
-    for download in final:
+    from .fetch import fetch
+
+    final: dict[str, schemas.Download] = {}
+    with console.progress() as show:
+        for download in resolver.engine.iterate(lambda: fetch(resolver, items)):
+            if download is not None:
+                final[download.id] = download
+                show(download)
+    for download in final.values():
         if console.as_json:
             console.json({"download": download.model_dump(mode="json")})
         else:
             console.finished(download)
-    return all(download.status == "completed" for download in final)
-
-
-async def _fetched(
-    resolver: Any, items: Sequence[schemas.DownloadItem], console: Console
-) -> list[schemas.Download]:
-    events = resolver.events.listen()
-    upcoming = asyncio.ensure_future(anext(events))
-    await asyncio.sleep(0)  # listening has begun before anything can happen
-    try:
-        state = {download.id: download for download in await _submitted(resolver, items)}
-        with console.progress(list(state.values())) as show:
-            while any(download.status not in _ENDED for download in state.values()):
-                done, _ = await asyncio.wait({upcoming}, timeout=1.0)
-                if done:
-                    name, data = upcoming.result()
-                    upcoming = asyncio.ensure_future(anext(events))
-                    changed = [schemas.Download.model_validate(data)] if name == "download" else []
-                else:
-                    # One that another process is fetching sends us no events.
-                    changed = await resolver.downloads.list()
-                for download in changed:
-                    if download.id in state:
-                        state[download.id] = download
-                        show(download)
-    finally:
-        upcoming.cancel()
-        await asyncio.gather(upcoming, return_exceptions=True)
-        await events.aclose()
-    return list(state.values())
-
-
-async def _submitted(resolver: Any, items: Sequence[schemas.DownloadItem]) -> list[schemas.Download]:
-    """Downloads for ``items``: those left unfinished earlier go on, the others are new."""
-    places = {(item.folder, item.filename) for item in items}
-    unfinished = {
-        (download.folder, download.filename): download
-        for download in await resolver.downloads.list()
-        if download.status not in _ENDED and (download.folder, download.filename) in places
-    }
-    for download in unfinished.values():
-        if download.status == "paused":
-            await resolver.downloads.resume(download.id)
-    new = [item for item in items if (item.folder, item.filename) not in unfinished]
-    return [*unfinished.values(), *(await resolver.downloads.submit(new) if new else [])]
+    return all(download.status == "completed" for download in final.values())

@@ -116,38 +116,45 @@ class Console:
             self.note(f"  {download.status:<9}  {place}  {reason}")
 
     @contextmanager
-    def progress(self, downloads: Sequence[schemas.Download]) -> Iterator[Callable[[schemas.Download], None]]:
+    def progress(self) -> Iterator[Callable[[schemas.Download], None]]:
         """A function that shows the newest state of a download: bars on a terminal, now and then a line
         elsewhere."""
         if not sys.stderr.isatty():
             yield _Lines().show
             return
-        bars = {
-            download.id: tqdm(
+        bars = _Bars()
+        try:
+            yield bars.show
+        finally:
+            bars.close()
+
+
+class _Bars:
+    """One tqdm bar for each download."""
+
+    def __init__(self) -> None:
+        self._bars: dict[str, tqdm[Any]] = {}
+
+    def show(self, download: schemas.Download) -> None:
+        bar = self._bars.get(download.id)
+        if bar is None:
+            bar = self._bars[download.id] = tqdm(
                 desc=_shortened(download.filename),
                 total=download.size,
                 unit="B",
                 unit_scale=True,
                 unit_divisor=1024,
-                position=position,
-                leave=True,
+                position=len(self._bars),
             )
-            for position, download in enumerate(downloads)
-        }
+        if download.size is not None:
+            bar.total = download.size
+        bar.n = download.size if download.status == "completed" and download.size else download.received
+        bar.set_postfix_str(download.status if download.status != "active" else "", refresh=False)
+        bar.refresh()
 
-        def show(download: schemas.Download) -> None:
-            bar = bars[download.id]
-            if download.size is not None:
-                bar.total = download.size
-            bar.n = download.size if download.status == "completed" and download.size else download.received
-            bar.set_postfix_str(download.status if download.status != "active" else "", refresh=False)
-            bar.refresh()
-
-        try:
-            yield show
-        finally:
-            for bar in bars.values():
-                bar.close()
+    def close(self) -> None:
+        for bar in self._bars.values():
+            bar.close()
 
 
 class _Lines:

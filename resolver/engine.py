@@ -7,8 +7,9 @@ that loop await what runs here, and the command line waits for it.
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -44,10 +45,10 @@ class Engine:
     async def stream(self, items: Callable[[], AsyncIterator[T]]) -> AsyncGenerator[T, None]:
         """Iterate on the caller's loop over what ``items()`` yields on the engine's loop."""
         loop = asyncio.get_running_loop()
-        queue: asyncio.Queue[Any] = asyncio.Queue()
+        arrived: asyncio.Queue[Any] = asyncio.Queue()
 
         def put(item: Any) -> None:
-            loop.call_soon_threadsafe(queue.put_nowait, item)
+            loop.call_soon_threadsafe(arrived.put_nowait, item)
 
         async def pump() -> None:
             try:
@@ -58,9 +59,39 @@ class Engine:
 
         pumping = asyncio.wrap_future(self.submit(pump()))
         try:
-            while (item := await queue.get()) is not _END:
+            while (item := await arrived.get()) is not _END:
                 yield item
             await pumping
+        finally:
+            pumping.cancel()
+
+    def iterate(self, items: Callable[[], AsyncIterator[T]], tick: float = 0.25) -> Iterator[T | None]:
+        """Iterate in a thread without a loop over what ``items()`` yields on the engine's loop.
+
+        ``None`` comes every ``tick`` seconds in which nothing else does, so that the caller can look
+        whether to go on; leaving the iteration ends the work.
+        """
+        arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+        async def pump() -> None:
+            try:
+                async for item in items():
+                    arrived.put(item)
+            finally:
+                arrived.put(_END)
+
+        pumping = self.submit(pump())
+        try:
+            while True:
+                try:
+                    item = arrived.get(timeout=tick)
+                except queue.Empty:
+                    yield None
+                    continue
+                if item is _END:
+                    break
+                yield item
+            pumping.result()
         finally:
             pumping.cancel()
 

@@ -10,7 +10,7 @@ from .settings import Settings
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: ``timestamp`` (Unix seconds), ``level``, ``logger``, ``message``, ``exception``."""
+    """One JSON object a line: ``timestamp`` (Unix seconds), level, logger, message and exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {

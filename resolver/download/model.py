@@ -82,6 +82,11 @@ class Job:
         return part_path(self.root, self.row.id)
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether it may be started: it is queued, and no command is just changing that."""
+        return self.row.status == "queued" and self.task is None and not self.control.locked()
+
+    @property
     def remaining(self) -> int:
         return remaining(self.row)
 

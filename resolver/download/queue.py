@@ -11,6 +11,7 @@ import asyncio
 import logging
 import math
 import random
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -231,6 +232,7 @@ class DownloadQueue:
             job.row.priority = priority
             await self._journal.write(job)
             self._journal.tell(job)
+        self._pump()
         return as_download(job.row, job.meter)
 
     async def pause_all(self) -> Downloads:
@@ -268,8 +270,7 @@ class DownloadQueue:
             return
         loop = asyncio.get_running_loop()
         free = self._settings.max_concurrent_downloads - len(self._active())
-        waiting = [job for job in self._jobs.values() if job.row.status == "queued" and job.task is None]
-        ready = [job for job in waiting if job.not_before <= loop.time()]
+        ready = [job for job in self._jobs.values() if job.is_waiting and job.not_before <= loop.time()]
         for job in sorted(ready, key=lambda job: (-job.row.priority, job.row.seq))[: max(0, free)]:
             job.task = loop.create_task(self._drive(job), name=f"download {job.row.id}")
         if self._active() and self._ticker is None:
@@ -284,7 +285,9 @@ class DownloadQueue:
             except ResolverError as error:
                 await self._after_failure(job, error, progress=job.row.received > before)
             except Exception as error:
-                log.exception("Download %s failed in an unforeseen way", job.row.id)
+                # Not the exception's own text: it may quote a URL with a token.
+                where = "".join(traceback.format_tb(error.__traceback__))
+                log.error("Download %s failed by an unforeseen %s at\n%s", job.row.id, type(error), where)
                 unforeseen = ResolverError(f"An internal error: {type(error).__name__}. See the log.")
                 await self._after_failure(job, unforeseen, progress=False)
             else:
@@ -337,6 +340,7 @@ class DownloadQueue:
         if not job.settling:
             task.cancel()
         await asyncio.wait({task})
+        job.task = None  # A task that was cancelled before its first step has not done this itself.
 
     async def _tick(self) -> None:
         """Tell of progress four times a second, and write it down every two seconds."""

@@ -83,7 +83,11 @@ class Snapshot:
             if "/" in value:
                 return None
             value = to_posix(value)
-        return self._by_folder.get(folder, {}).get(value)
+        return self.find(folder, value)
+
+    def find(self, folder: str, name: str) -> LibraryFile | None:
+        """The file of that name (with ``/``) in a folder."""
+        return self._by_folder.get(folder, {}).get(name)
 
     def named(self, file_name: str) -> list[LibraryFile]:
         """Files of equal file name, in any folder and subfolder."""

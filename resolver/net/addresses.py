@@ -77,18 +77,14 @@ def _number(label: str) -> int:
 def is_public(address: Address) -> bool:
     """Whether ``address`` is reachable by anybody: not loopback, private, link-local, reserved, multicast.
 
-    An IPv6 address that tunnels to an IPv4 address is public only if that one is.
+    An IPv6 address that stands for an IPv4 address is public only if that one is; tunnels that were
+    given up long ago (6to4, Teredo, IPv4-compatible addresses) never are.
     """
     if isinstance(address, IPv6Address):
-        if address.is_site_local or not all(is_public(inner) for inner in _tunnelled(address)):
-            return False
         if address in _NAT64:
-            return True
+            return is_public(IPv4Address(int(address) & 0xFFFFFFFF))
+        if address.ipv4_mapped is not None:
+            return is_public(address.ipv4_mapped)
+        if address.sixtofour or address.teredo or address.is_site_local or int(address) >> 32 == 0:
+            return False
     return address.is_global and not address.is_multicast and not address.is_reserved
-
-
-def _tunnelled(address: IPv6Address) -> list[IPv4Address]:
-    found = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-    if address in _NAT64 or int(address) >> 32 == 0:
-        found.append(IPv4Address(int(address) & 0xFFFFFFFF))
-    return [inner for inner in found if inner is not None]

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from .client import Answer, HttpClient
 from .faults import error_from_response
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CONTENT_RANGE = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+|\*)")
+# Parsers of aiohttp and of the standard library fail on malformed headers, which servers do send.
+_EXTENDED_NAME = re.compile(r"(?:^|[;\s])filename\*=utf-8'[^']*'([^;\s]+)", re.IGNORECASE)
+_QUOTED_NAME = re.compile(r'(?:^|[;\s])filename="((?:[^"\\]|\\.)*)"', re.IGNORECASE)
+_PLAIN_NAME = re.compile(r'(?:^|[;\s])filename=([^;\s"]+)', re.IGNORECASE)
 _REFUSED_HEAD = range(400, 500)
 
 
@@ -72,6 +76,17 @@ def content_type(answer: Answer) -> str | None:
     return answer.headers.get("Content-Type", "").partition(";")[0].strip().lower() or None
 
 
+def _file_name(disposition: str) -> str | None:
+    """``attachment; filename*=UTF-8''a%20b.safetensors; filename="x"`` -> ``a b.safetensors`` (RFC 6266)."""
+    if match := _EXTENDED_NAME.search(disposition):
+        return unquote(match[1]) or None
+    if match := _QUOTED_NAME.search(disposition):
+        return re.sub(r"\\(.)", r"\1", match[1]) or None
+    if match := _PLAIN_NAME.search(disposition):
+        return match[1]
+    return None
+
+
 def _from_headers(answer: Answer) -> RemoteFile:
     headers = answer.headers
     linked_size = headers.get("X-Linked-Size", "")
@@ -87,12 +102,11 @@ def _from_headers(answer: Answer) -> RemoteFile:
         size = answer.content_length
     else:
         size = None
-    disposition = answer.response.content_disposition
     return RemoteFile(
         size=size,
         sha256=sha256,
         etag=headers.get("X-Linked-Etag" if is_hub else "ETag", headers.get("ETag")),
-        filename=disposition.filename if disposition else None,
+        filename=_file_name(headers.get("Content-Disposition", "")),
         commit=headers.get("X-Repo-Commit"),
         accepts_ranges=answer.status == 206 or headers.get("Accept-Ranges", "").lower() == "bytes",
         # The text of a redirect is not the file.

@@ -1,0 +1,60 @@
+"""Fetching files and waiting for them: what the command line and the Ensure Models node do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from . import schemas
+from .app import Resolver
+
+ENDED = ("completed", "failed", "cancelled")
+
+
+async def fetch(resolver: Resolver, items: Sequence[schemas.DownloadItem]) -> AsyncIterator[schemas.Download]:
+    """Every new state of the downloads for ``items``, until all have ended. Runs on the engine's loop.
+
+    First each download as it is at the beginning, in the order of ``items``. A download for the same
+    place that was left unfinished goes on instead of a new one. Raises what ``DownloadQueue.submit`` raises.
+    """
+    events = resolver.events.listen()
+    upcoming = asyncio.ensure_future(anext(events))
+    await asyncio.sleep(0)  # listening has begun before anything can happen
+    try:
+        state: dict[str, schemas.Download] = {}
+        for download in await _begun(resolver, items):
+            state[download.id] = download
+            yield download
+        while any(download.status not in ENDED for download in state.values()):
+            done, _ = await asyncio.wait({upcoming}, timeout=1.0)
+            if done:
+                name, data = upcoming.result()
+                upcoming = asyncio.ensure_future(anext(events))
+                changed = [schemas.Download.model_validate(data)] if name == "download" else []
+            else:
+                # One that another process is fetching sends us no events.
+                changed = await resolver.downloads.list()
+            for download in changed:
+                if download.id in state and download != state[download.id]:
+                    state[download.id] = download
+                    yield download
+    finally:
+        upcoming.cancel()
+        await asyncio.gather(upcoming, return_exceptions=True)
+        await events.aclose()
+
+
+async def _begun(resolver: Resolver, items: Sequence[schemas.DownloadItem]) -> list[schemas.Download]:
+    unfinished = {
+        (download.folder, download.filename): download
+        for download in await resolver.downloads.list()
+        if download.status not in ENDED
+    }
+    new = [item for item in items if (item.folder, item.filename) not in unfinished]
+    submitted = await resolver.downloads.submit(new) if new else []
+    known = unfinished | {(download.folder, download.filename): download for download in submitted}
+    begun = [known[item.folder, item.filename] for item in items]
+    return [
+        await resolver.downloads.resume(download.id) if download.status == "paused" else download
+        for download in begun
+    ]

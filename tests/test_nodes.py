@@ -1,0 +1,74 @@
+"""The Ensure Models node, run by a prompt in the test host."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo.hub import Hub, running_hub
+from demo.world import World
+from tests.comfy_host.driver import ComfyHostProcess
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+URL = "https://huggingface.co/o/r/resolve/main/x.safetensors"
+WORLD = World.for_urls([URL], sizes=500_000)
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with running_hub(WORLD) as running:
+        yield running
+
+
+@pytest.fixture
+def comfyui(tmp_path: Path, hub: Hub) -> Iterator[ComfyHostProcess]:
+    environment = {**hub.environment(), "CMR_DISK_RESERVE": "1MB"}
+    with ComfyHostProcess(tmp_path, packs={"resolver": CHECKOUT}, env=environment) as host:
+        yield host
+
+
+def run(host: ComfyHostProcess, models: str) -> dict[str, Any]:
+    """Queue a prompt of just this node, and return its history once it has ended."""
+    prompt = {"1": {"class_type": "ModelResolverEnsureModels", "inputs": {"models": models}}}
+    status, answer = host.post("/api/prompt", {"prompt": prompt})
+    assert (status, answer["node_errors"]) == (200, {})
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        history = host.get(f"/api/history/{answer['prompt_id']}")[1]
+        if history:
+            return dict(history[answer["prompt_id"]])
+        time.sleep(0.1)
+    pytest.fail("the prompt never ended")
+
+
+def test_it_fetches_what_is_missing_and_nothing_else(comfyui: ComfyHostProcess, hub: Hub) -> None:
+    held = WORLD.file_at(URL)
+    assert held is not None
+    lines = f"# what this workflow needs\n\nunet/style/x.safetensors {URL} {held.sha256}\n"
+    assert run(comfyui, lines)["status"]["status_str"] == "success"
+    landed = comfyui.model_path("diffusion_models/style/x.safetensors")
+    assert landed.read_bytes() == held.content
+    asked = len(hub.log.entries())
+    assert run(comfyui, lines)["status"]["status_str"] == "success"
+    assert len(hub.log.entries()) == asked, "it is here already, so nobody is asked"
+
+
+@pytest.mark.parametrize(
+    ("models", "text"),
+    [
+        ("x.safetensors", "Line 1"),
+        (f"vae/x.safetensors {URL}\nvae/y.safetensors {URL} nohash", "Line 2"),
+        (f"vae/../../x.safetensors {URL}", "refused"),
+        (f"vae/x.safetensors {URL} {'0' * 64}", "SHA-256"),
+        ("vae/x.safetensors https://evil.example/x.safetensors", "CMR_ALLOWED_HOSTS"),
+    ],
+)
+def test_it_says_what_is_wrong(comfyui: ComfyHostProcess, models: str, text: str) -> None:
+    history = run(comfyui, models)
+    assert history["status"]["status_str"] == "error"
+    assert text in str(history["status"]["messages"])
+    assert not comfyui.model_path("vae/x.safetensors").exists()
