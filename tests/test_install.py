@@ -99,7 +99,7 @@ def test_requirements_are_what_is_imported() -> None:
         "pydantic_settings": "pydantic-settings",
         "huggingface_hub": "huggingface-hub",
     }
-    own = {"resolver", "folder_paths", "server", "nodes", "comfy_api"}
+    own = {"resolver", "folder_paths", "server", "nodes", "comfy"}
     imported: set[str] = set()
     files = [*CHECKOUT.glob("*.py"), *(CHECKOUT / "resolver").rglob("*.py")]
     for path in files:

@@ -21,7 +21,7 @@ from yarl import URL
 
 from .. import __version__
 from ..errors import UrlRefused
-from ..settings import Settings
+from ..settings import HUGGING_FACE, Settings
 from .addresses import parse_host
 from .dns import PublicResolver
 from .faults import error_from_exception, redirect_refused
@@ -42,13 +42,27 @@ _OURS = frozenset({"authorization", "proxy-authorization", "cookie", "host", "us
 
 
 def credentials_from(settings: Settings) -> Credentials:
-    """The tokens the settings hold."""
+    """The tokens the settings hold; for Hugging Face, else the one its own tools are logged in with."""
 
     def lookup(provider: Provider) -> str | None:
         secret = settings.hf_token if provider == "huggingface" else settings.civitai_api_key
-        return secret.get_secret_value() if secret is not None else None
+        if secret is not None:
+            return secret.get_secret_value()
+        # Nobody meant that one for a mirror.
+        if provider == "huggingface" and settings.hf_endpoint == HUGGING_FACE:
+            return _logged_in_token()
+        return None
 
     return lookup
+
+
+def _logged_in_token() -> str | None:
+    """What ``hf auth login`` left on this machine. The package is heavy, so it loads on first use."""
+    try:
+        from huggingface_hub import get_token
+    except ImportError:
+        return None
+    return get_token()
 
 
 @dataclass(frozen=True)
