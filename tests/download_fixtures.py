@@ -125,7 +125,7 @@ def _listed(root: Path) -> list[Path]:
 @asynccontextmanager
 async def running(base: Path, *places: str, **fields: Any) -> AsyncIterator[Bench]:
     """A started queue. ``places``: allowed hosts. Other fields are settings or options of ``Bench``."""
-    options = {
+    options: dict[str, Any] = {
         name: fields.pop(name) for name in ("credentials", "transfer", "retry_policy") if name in fields
     }
     settings = Settings(**{"allowed_hosts": places, "download_timeout": 5.0, "disk_reserve": 0, **fields})

@@ -16,7 +16,7 @@ from resolver.download.part import PartFile, discard_part, part_path
 from resolver.download.publish import publish
 from resolver.download.threads import StopSign
 from resolver.errors import UnsafeName
-from resolver.names import ModelName
+from resolver.names import ModelName, resolve_inside
 
 from .download_fixtures import sha256
 
@@ -129,19 +129,18 @@ def test_a_link_swapped_in_at_the_last_moment_is_refused(
     outside.mkdir()
     (root / "sub").mkdir()
     source = part(root)
-    checked = module.resolve_inside
 
     def swap_after_check(where: Path, name: ModelName) -> Path:
-        target = checked(where, name)
+        target = resolve_inside(where, name)
         realpath = os.path.realpath
-        answer = realpath(target.parent)
+        answer = str(realpath(target.parent))
 
         def realpath_then_swap(path: Any) -> str:
             if Path(path) == target.parent:
                 (root / "sub").rmdir()
                 (root / "sub").symlink_to(outside)
                 return answer
-            return realpath(path)
+            return str(realpath(path))
 
         monkeypatch.setattr(os.path, "realpath", realpath_then_swap)
         return target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -135,7 +136,8 @@ async def test_retry_brings_back_what_failed_or_was_cancelled(bench: Bench, serv
     await bench.queue.cancel(other.id)
     server.put("/y", Remote(CONTENT))
     await bench.queue.retry(other.id)
-    assert (await bench.ended(other)).status == "completed"
+    brought = await bench.ended(other)
+    assert (brought.status, brought.error) == ("completed", None)
 
 
 async def test_a_failed_download_can_be_cancelled_and_loses_its_part(
@@ -222,6 +224,37 @@ async def test_commands_in_a_hurry_leave_nothing_behind(bench: Bench, server: Fa
     assert bench.queue.counts() == (0, 0)
 
 
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_storm_of_commands_ends_well(bench: Bench, server: FaultServer, seed: int) -> None:
+    dice = random.Random(seed)
+    remote = Remote(CONTENT, piece=32_768, pause=0.002)
+    urls = [server.put(f"/{n}", Failing(remote, breaks_after(remote, HALF))) for n in range(5)]
+    made = await submit(bench, *(item(url, f"{n}.safetensors") for n, url in enumerate(urls)))
+    queue = bench.queue
+
+    async def user() -> None:
+        for _ in range(40):
+            command = dice.choice([queue.pause, queue.resume, queue.cancel, queue.retry, queue.resume])
+            with suppress(Conflict):
+                await command(dice.choice(made).id)
+            await asyncio.sleep(dice.choice([0, 0, 0.001, 0.01]))
+
+    await asyncio.gather(*(user() for _ in range(3)))
+    remote.pause = 0
+    for download in await queue.list():
+        if download.status == "paused":
+            await queue.resume(download.id)
+        elif download.status in ("cancelled", "failed"):
+            await queue.retry(download.id)
+    for download in made:
+        ended = await bench.ended(download)
+        assert (ended.status, ended.error) == ("completed", None)
+    assert bench.files() == {f"{n}.safetensors": CONTENT for n in range(5)}
+    assert bench.parts() == []
+    assert queue.counts() == (0, 0)
+    assert sorted(done.id for done in bench.completed) == sorted(download.id for download in made)
+
+
 # --- order ----------------------------------------------------------------------------------------
 
 
@@ -304,7 +337,6 @@ async def test_a_listener_that_fails_does_no_harm(tmp_path: Path, server: FaultS
         raise RuntimeError
 
     async with running(tmp_path, server.place) as bench:
-        bench._hear = fail  # type: ignore[method-assign]
         queue = DownloadQueue(bench.store, bench.host, bench.client, bench.settings, fail, on_completed=fail)
         await queue.start()
         (download,) = await queue.submit([item(server.put("/x", Remote(CONTENT)))])
@@ -594,7 +626,9 @@ async def test_a_store_on_a_full_disk_stops_nothing(
 # --- the seam -------------------------------------------------------------------------------------
 
 
-async def test_an_unforeseen_error_ends_one_download_only(tmp_path: Path, server: FaultServer) -> None:
+async def test_an_unforeseen_error_ends_one_download_and_tells_no_secret(
+    tmp_path: Path, server: FaultServer, caplog: pytest.LogCaptureFixture
+) -> None:
     class Broken:
         def __init__(self, client: HttpClient) -> None:
             pass
@@ -607,6 +641,8 @@ async def test_an_unforeseen_error_ends_one_download_only(tmp_path: Path, server
         assert download.error is not None
         assert download.error.code == "INTERNAL"
         assert "secret" not in download.error.message
+        assert "RuntimeError" in caplog.text
+        assert "secret" not in caplog.text.replace('RuntimeError("?token=secret")', "the line of code")
 
 
 async def test_retries_are_for_what_time_may_heal(tmp_path: Path, server: FaultServer) -> None:

@@ -8,6 +8,7 @@ import random
 import signal
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,9 @@ from tests.download_fixtures import item, running
 
 async def main(base, place, items):
     async with running(Path(base), place) as bench:
-        made = await bench.queue.submit([item(**fields) for fields in json.loads(items)])
+        await bench.queue.submit([item(**fields) for fields in json.loads(items)])
         print("ready", flush=True)
-        ended = [await bench.ended(download) for download in made]
+        ended = [await bench.ended(download) for download in await bench.queue.list()]
         print(json.dumps([[d.status, d.error and d.error.code] for d in ended]), flush=True)
 
 {crash}
@@ -62,7 +63,8 @@ async def child(
 
 
 async def kill(process: asyncio.subprocess.Process) -> None:
-    process.send_signal(signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        process.send_signal(signal.SIGKILL)
     await process.wait()
 
 
@@ -112,7 +114,8 @@ async def test_after_kill_9_it_goes_on_and_nothing_is_fetched_again(
         assert (done.status, bench.files()) == ("completed", {NAME: CONTENT})
         assert bench.parts() == []
     assert server.sent("GET")[-1].headers["range"] == f"bytes={kept}-"
-    assert remote.served - served <= len(CONTENT) - kept + 1, "the first byte is the probe's"
+    # What the server sent to the dead process counts as well.
+    assert remote.served - served <= len(CONTENT) - kept + 2 * remote.piece
 
 
 CRASHES = {
@@ -168,7 +171,7 @@ async def test_a_page_whose_check_was_interrupted_is_not_published_later(
 
 async def test_killed_again_and_again_at_any_instant(tmp_path: Path, server: FaultServer) -> None:
     dice = random.Random(1)
-    remote = Remote(CONTENT, piece=16_384, pause=0.001)
+    remote = Remote(CONTENT, piece=16_384, pause=0.003)
     url = server.put("/x", remote)
     async with running(tmp_path, server.place) as bench:
         # Made here and left behind, so that every child has something to adopt.
@@ -190,7 +193,7 @@ async def test_stop_and_start_go_on_as_well(tmp_path: Path, server: FaultServer)
     remote = slow()
     async with running(tmp_path, server.place) as bench:
         (download,) = await bench.queue.submit([item(server.put("/x", remote))])
-        (paused,) = await bench.queue.submit([item(server.put("/y", Remote(CONTENT)), "y.safetensors")])
+        (paused,) = await bench.queue.submit([item(server.put("/y", slow()), "y.safetensors")])
         await bench.queue.pause(paused.id)
         await bench.under_way(download, 100_000)
     assert bench.events[-1].status == "queued"

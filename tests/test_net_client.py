@@ -21,8 +21,6 @@ from resolver.net.probe import probe
 from resolver.settings import Settings
 
 from .fault_server import (
-    Exchange,
-    Failing,
     FaultServer,
     Remote,
     answers,
@@ -512,10 +510,23 @@ async def test_a_length_of_something_compressed_is_not_the_files() -> None:
         assert found.size is None
 
 
-async def test_headers_of_a_mad_server_do_no_harm() -> None:
-    async def act(exchange: Exchange) -> None:
-        await exchange.answer(200, {"Content-Disposition": "attachment; filename=", "Content-Type": ";"})
-
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        ('attachment; filename="a b.safetensors"', "a b.safetensors"),
+        ("attachment; filename*=UTF-8''a%20b.safetensors; filename=\"x\"", "a b.safetensors"),
+        ("inline", None),
+        ("attachment; filename=", None),
+        ('attachment; filename="', None),
+        ("attachment; filename*=nonsense''%ff; filename*0*=x", None),
+        (';;;="\\', None),
+        ("", None),
+    ],
+)
+async def test_the_name_a_server_gives(disposition: str, name: str | None) -> None:
     async with FaultServer() as server, client(server.place) as http:
-        found = await probe(http, server.put("/x", Failing(act)))
-        assert (found.size, found.content_type) == (0, None)
+        headers = {"Content-Disposition": disposition, "Content-Type": ";", "ETag": ""}
+        found = await probe(http, server.put("/x", answers(200, headers)))
+        assert found.size == 0
+        assert found.content_type is None
+        assert found.filename == name

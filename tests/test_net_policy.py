@@ -292,8 +292,16 @@ def test_the_page_people_read(url: str, page: str | None) -> None:
 
 
 def test_public_addresses_are_told_from_others() -> None:
-    for text in ("1.1.1.1", "2606:4700::1111", "64:ff9b::101:101", "2002:101:101::"):
+    for text in ("1.1.1.1", "2606:4700::1111", "64:ff9b::101:101", "::ffff:1.1.1.1"):
         assert is_public(ip_address(text)), text
-    for text in ("64:ff9b::a00:1", "2001:0:7f00:1::", "::", "ff02::1", "2001:db8::1"):
+    for text in (
+        "64:ff9b::a00:1",
+        "2002:101:101::",
+        "2001:0:101:1::",
+        "::1.1.1.1",
+        "::",
+        "ff02::1",
+        "2001:db8::1",
+    ):
         assert not is_public(ip_address(text)), text
     assert parse_host("1.1")[0] == "1.0.0.1"

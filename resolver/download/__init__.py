@@ -52,6 +52,7 @@ Answers to commands: ``DOWNLOAD_UNKNOWN`` (no such download), ``WRONG_STATE`` (n
 present state).
 """
 
-from .queue import DownloadQueue, RetryPolicy
+from .queue import DownloadQueue
+from .retries import RetryPolicy
 
 __all__ = ["DownloadQueue", "RetryPolicy"]

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-import random
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import Conflict, DownloadError, NotFound, ResolverError
@@ -29,6 +27,7 @@ from .model import UNFINISHED, Job, as_download
 from .owner import Owner
 from .part import discard_part, part_path
 from .plan import duplicate_download, plan_items, require_space_for
+from .retries import RetryPolicy
 from .runner import Runner
 from .threads import in_thread, to_the_end
 from .transfer import SingleConnection, Transfer
@@ -44,20 +43,6 @@ Jobs = list[Job]
 
 _EVENT_SECONDS = 0.25
 _TICKS_PER_SAVE = 8
-
-
-@dataclass(frozen=True)
-class RetryPolicy:
-    """``attempts`` in a row without progress end a download. Waiting doubles from ``first`` to ``most`` s."""
-
-    attempts: int = 5
-    first: float = 1.0
-    most: float = 60.0
-
-    def delay(self, failures: int, asked: float | None) -> float:
-        """Seconds to wait after that many failures; never less than the server asked for."""
-        backoff = min(self.most, self.first * math.pow(2, failures - 1)) * random.uniform(0.5, 1.0)
-        return max(backoff, asked or 0.0)
 
 
 class DownloadQueue:
@@ -162,7 +147,7 @@ class DownloadQueue:
         row = await self._row(download_id)
         if row.status in UNFINISHED:
             raise _wrong_state(row, "removed")
-        await in_thread(discard_part, _part_of(row))
+        await in_thread(discard_part, part_path(Path(row.root), row.id))
         await in_thread(self._store.delete_download, download_id)
 
     @to_the_end
@@ -402,10 +387,6 @@ class DownloadQueue:
     def _give_new_chance(job: Job) -> None:
         job.failures = job.changes = 0
         job.not_before = 0.0
-
-
-def _part_of(row: DownloadRow) -> Path:
-    return part_path(Path(row.root), row.id)
 
 
 def _wrong_state(row: DownloadRow, done: str) -> Conflict:
