@@ -18,8 +18,7 @@ from resolver.net.client import Credentials, HttpClient
 from resolver.schemas import Download, DownloadItem
 from resolver.settings import Settings
 from resolver.store import Store
-
-from .fakes import FakeHost, folder
+from tests.fakes import FakeHost, folder
 
 IMPATIENT = RetryPolicy(attempts=4, first=0.01, most=0.02)
 ENDED = ("completed", "failed", "cancelled")

@@ -17,7 +17,6 @@ import pytest
 
 from demo.hub import Hub, running_hub
 from demo.world import World
-
 from tests.graphs import metadata, node, widget, workflow
 
 CHECKOUT = Path(__file__).resolve().parent.parent

@@ -17,8 +17,7 @@ from resolver.download.publish import publish
 from resolver.download.threads import StopSign
 from resolver.errors import UnsafeName
 from resolver.names import ModelName, resolve_inside
-
-from .download_fixtures import sha256
+from tests.download_fixtures import sha256
 
 NAME = ModelName("sub/deep/model.safetensors")
 

@@ -21,10 +21,9 @@ from resolver.net.client import HttpClient
 from resolver.schemas import Download, DownloadItem
 from resolver.settings import Settings
 from resolver.store import Store
-
-from .download_fixtures import Bench, item, model, running, sha256
-from .fakes import FakeHost, folder
-from .fault_server import Failing, FaultServer, Remote, answers, breaks_after
+from tests.download_fixtures import Bench, item, model, running, sha256
+from tests.fakes import FakeHost, folder
+from tests.fault_server import Failing, FaultServer, Remote, answers, breaks_after
 
 CONTENT = model()
 HALF = len(CONTENT) // 2

@@ -17,9 +17,8 @@ import pytest
 from resolver.download.part import part_path
 from resolver.download.transfer import PartState
 from resolver.errors import Conflict
-
-from .download_fixtures import Bench, item, model, running, sha256
-from .fault_server import FaultServer, Remote
+from tests.download_fixtures import Bench, item, model, running, sha256
+from tests.fault_server import FaultServer, Remote
 
 ROOT = Path(__file__).parent.parent
 CONTENT = model(2_000_000)

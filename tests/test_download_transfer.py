@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from resolver.schemas import Download
-
-from .download_fixtures import Bench, model, running, sha256
-from .fault_server import (
+from tests.download_fixtures import Bench, model, running, sha256
+from tests.fault_server import (
     Act,
     Exchange,
     Failing,

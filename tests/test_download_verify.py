@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from resolver.download.threads import Stopped, StopSign
 from resolver.download.verify import check_content_type, check_sha256, check_structure, sha256_of
 from resolver.errors import DownloadError
-
-from .download_fixtures import model, sha256
+from tests.download_fixtures import model, sha256
 
 PAGE = b"\n<!DOCTYPE html><html><title>Log in</title></html>"
 MESSAGE = b'{"error": "Unauthorized", "message": "log in"}'

@@ -15,7 +15,6 @@ from resolver.folders.observed import observe, options
 from resolver.folders.stated import FILE_NAME, read_stated
 from resolver.templates import installed_templates, template_workflows
 from resolver.workflow.read import read_workflow
-
 from tests.fakes import FakeHost, folder
 from tests.graphs import metadata, node, widget, workflow
 

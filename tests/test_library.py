@@ -14,7 +14,6 @@ from resolver.host import FolderSpec
 from resolver.library import Library
 from resolver.schemas import Analysis, Model
 from resolver.workflow.read import read_workflow
-
 from tests.fakes import FakeHost, folder
 from tests.graphs import metadata, node, widget, workflow
 

@@ -19,8 +19,7 @@ from resolver.net.dns import PublicResolver
 from resolver.net.policy import UrlPolicy
 from resolver.net.probe import probe
 from resolver.settings import Settings
-
-from .fault_server import (
+from tests.fault_server import (
     FaultServer,
     Remote,
     answers,

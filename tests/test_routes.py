@@ -15,7 +15,6 @@ import pytest
 from demo.hub import running_hub
 from demo.world import World
 from resolver.http.table import PREFIX, ROUTES
-
 from tests.comfy_host.driver import ComfyHostProcess, read_template
 from tests.graphs import metadata, node, workflow
 

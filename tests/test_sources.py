@@ -19,7 +19,6 @@ from resolver.sources.catalog import CatalogSource, Entry, manager_entries
 from resolver.sources.ranking import rank, state_of
 from resolver.sources.workflow import WorkflowSource
 from resolver.workflow import EmbeddedModel
-
 from tests.fakes import FakeHost
 
 HF = "https://huggingface.co/o/r/resolve/main/"

@@ -11,7 +11,6 @@ import pytest
 from resolver.errors import WorkflowError
 from resolver.workflow import Node
 from resolver.workflow.read import MAX_BYTES, parse_json, read_workflow
-
 from tests.graphs import metadata, node, subgraph, widget, workflow
 
 LORA = "LoraLoaderModelOnly"

@@ -4,6 +4,7 @@
 
 import { h, patch } from './js/dom.js'
 import { defineElements } from './js/panel.js'
+import { isRunning } from './js/rows.js'
 import { Store } from './js/store.js'
 import { createStandaloneHost } from './standalone_host.js'
 
@@ -107,7 +108,13 @@ function tokenForm() {
     'form',
     { key: 'token', class: 'token', onsubmit: onToken },
     h('p', null, t('page.token')),
-    h('input', { type: 'password', name: 'token', required: true, autocomplete: 'off', 'aria-label': t('page.tokenLabel') }),
+    h('input', {
+      type: 'password',
+      name: 'token',
+      required: true,
+      autocomplete: 'off',
+      'aria-label': t('page.tokenLabel')
+    }),
     h('button', { type: 'submit', class: 'page-button first' }, t('page.tokenUse'))
   )
 }
@@ -132,7 +139,15 @@ function dropZone() {
   const invitation = [
     h(
       'svg',
-      { viewBox: '0 0 56 56', fill: 'none', stroke: 'currentColor', 'stroke-width': '2.5', 'stroke-linecap': 'round', 'stroke-linejoin': 'round', 'aria-hidden': 'true' },
+      {
+        viewBox: '0 0 56 56',
+        fill: 'none',
+        stroke: 'currentColor',
+        'stroke-width': '2.5',
+        'stroke-linecap': 'round',
+        'stroke-linejoin': 'round',
+        'aria-hidden': 'true'
+      },
       h('path', { d: 'M14 8h18l10 10v30H14z' }),
       h('path', { d: 'M32 8v10h10' }),
       h('path', { d: 'M28 25v15M21.5 34l6.5 6.5 6.5-6.5' })
@@ -144,7 +159,11 @@ function dropZone() {
   ]
   return h(
     'div',
-    { key: 'drop', class: `drop ${fileName ? 'small' : ''} ${over ? 'over' : ''}`, 'data-testid': 'model-resolver-drop' },
+    {
+      key: 'drop',
+      class: `drop ${fileName ? 'small' : ''} ${over ? 'over' : ''}`,
+      'data-testid': 'model-resolver-drop'
+    },
     fileName ? [h('span', { class: 'file-name', title: fileName }, fileName), chooser] : invitation
   )
 }
@@ -154,13 +173,19 @@ function render() {
   document.documentElement.lang = view.language === 'zh' ? 'zh-CN' : 'en'
   document.title = `ComfyUI ${t('title')}`
   patch(page, [topBar(), view.askToken && tokenForm(), dropZone()])
-  card.hidden = !view.fileName && store.state.downloads.size === 0
+  showCard()
+}
+
+/** Without a workflow there is something to see only while something is under way. */
+function showCard() {
+  card.hidden = !view.fileName && ![...store.state.downloads.values()].some(isRunning)
 }
 
 for (const type of ['dragenter', 'dragover', 'dragleave', 'drop']) {
   document.addEventListener(type, (event) => {
     event.preventDefault()
-    const leaves = type === 'drop' || (type === 'dragleave' && /** @type {DragEvent} */ (event).relatedTarget === null)
+    const leaves =
+      type === 'drop' || (type === 'dragleave' && /** @type {DragEvent} */ (event).relatedTarget === null)
     if (view.over === leaves) {
       view.over = !leaves
       render()
@@ -169,6 +194,7 @@ for (const type of ['dragenter', 'dragover', 'dragleave', 'drop']) {
   })
 }
 systemDark.addEventListener('change', render)
+store.subscribe(showCard)
 
 async function start() {
   await store.i18n.load()

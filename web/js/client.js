@@ -9,7 +9,10 @@ import { readLines } from './lines.js'
 const ROOT = '/model-resolver'
 const MARK = { 'X-Model-Resolver': '1' }
 
-/** A refusal by the server, or no answer at all (`status` 0, code `NO_ANSWER`). */
+/**
+ * A refusal in the server's words; or, without any, `NO_ANSWER` (nothing of ours is there, or nobody at all)
+ * or `CUT_OFF` (an answer that broke off).
+ */
 export class ApiError extends Error {
   /**
    * @param {string} code
@@ -82,14 +85,18 @@ export class Client {
   async *resolve(request, signal) {
     const response = await this.#send('/resolve', { method: 'POST', body: request, signal })
     if (!response.body) return
-    for await (const line of readLines(response.body)) {
-      if (!line.trim()) continue
-      const message = JSON.parse(line)
-      if (message.done) return
-      if (message.error) throw new ApiError(message.error.code, message.error.message, response.status)
-      yield message
+    try {
+      for await (const line of readLines(response.body)) {
+        if (!line.trim()) continue
+        const message = JSON.parse(line)
+        if (message.done) return
+        if (message.error) throw new ApiError(message.error.code, message.error.message, response.status)
+        yield message
+      }
+    } catch (error) {
+      if (error instanceof ApiError || isAbort(error)) throw error
     }
-    throw new ApiError('CUT_OFF', 'The server stopped answering before the search was done.', 0)
+    throw new ApiError('CUT_OFF', '', 0)
   }
 
   /** @returns {Promise<Folder[]>} */
@@ -147,7 +154,7 @@ export class Client {
       return await response.json()
     } catch (error) {
       if (isAbort(error)) throw error
-      throw new ApiError('NO_ANSWER', 'The answer is not JSON.', response.status)
+      throw new ApiError('CUT_OFF', '', response.status)
     }
   }
 
@@ -169,12 +176,12 @@ export class Client {
       })
     } catch (error) {
       if (isAbort(error) || signal?.aborted) throw new DOMException('Aborted', 'AbortError')
-      throw new ApiError('NO_ANSWER', error instanceof Error ? error.message : String(error), 0)
+      throw new ApiError('NO_ANSWER', '', 0)
     }
     if (response.ok) return response
     const answer = await response.json().catch(() => null)
     const { code, message } = answer?.error ?? {}
     // A 404 without our error body comes from a server that does not know our routes.
-    throw new ApiError(code ?? 'NO_ANSWER', message ?? `HTTP ${response.status}`, response.status)
+    throw new ApiError(code ?? 'NO_ANSWER', message ?? '', response.status)
   }
 }

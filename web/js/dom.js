@@ -12,7 +12,7 @@
 const SVG = 'http://www.w3.org/2000/svg'
 const PROPERTIES = new Set(['value', 'checked', 'disabled', 'open', 'indeterminate', 'selected'])
 
-/** @type {WeakMap<Element, Props>} */
+/** What an element was last made to agree with. @type {WeakMap<Node, VElement>} */
 const applied = new WeakMap()
 
 /**
@@ -63,7 +63,7 @@ function patchChildren(parent, children) {
   /** @type {Map<string, Element>} */
   const keyed = new Map()
   for (const node of [...parent.childNodes]) {
-    const key = node instanceof Element ? applied.get(node)?.key : undefined
+    const key = node instanceof Element ? applied.get(node)?.props.key : undefined
     if (key === undefined) continue
     // Gone first: what stays then already is in order, and need not be moved (moving loses focus).
     if (keys.has(key)) keyed.set(key, /** @type {Element} */ (node))
@@ -97,7 +97,11 @@ function keyOf(child) {
  */
 function fits(node, child) {
   if (typeof child === 'string') return node instanceof Text
-  return node instanceof Element && node.localName === child.tag && applied.get(node)?.key === child.props.key
+  return (
+    node instanceof Element &&
+    node.localName === child.tag &&
+    applied.get(node)?.props.key === child.props.key
+  )
 }
 
 /**
@@ -119,8 +123,11 @@ function update(node, child) {
     if (node.nodeValue !== child) node.nodeValue = child
     return
   }
+  // A view that has nothing new to say may hand in the very same description again.
+  if (applied.get(node) === child) return
   const element = /** @type {Element & Record<string, any>} */ (node)
   patchProps(element, child.props)
+  applied.set(node, child)
   patchChildren(element, child.children)
   // A select takes its value only once its options are there.
   if (child.tag === 'select' && 'value' in child.props) element.value = child.props.value
@@ -131,7 +138,7 @@ function update(node, child) {
  * @param {Props} props
  */
 function patchProps(element, props) {
-  const before = applied.get(element) ?? {}
+  const before = applied.get(element)?.props ?? {}
   for (const name of Object.keys(before)) {
     if (!(name in props)) setProp(element, name, null)
   }
@@ -139,7 +146,6 @@ function patchProps(element, props) {
     // Live properties change by the user's hand, too: compare with the element, not with the last view.
     if (PROPERTIES.has(name) ? element[name] !== value : before[name] !== value) setProp(element, name, value)
   }
-  applied.set(element, props)
 }
 
 /**

@@ -2,21 +2,28 @@
 
 import { h, patch } from './dom.js'
 import { overallOf, planOf } from './plan.js'
-import { rowsOf } from './rows.js'
+import { keepUnchanged, rowsOf } from './rows.js'
 import { announcer } from './announce.js'
 import { contextOf } from './views/context.js'
 import { footerView } from './views/footer.js'
 import { summaryBar, titleBar } from './views/header.js'
 import { listView, othersView } from './views/list.js'
 import { button } from './views/parts.js'
-import { allHereView, idleView, loadingView, noModelsView, problemBanner, unreachableView } from './views/states.js'
+import {
+  allHereView,
+  idleView,
+  loadingView,
+  noModelsView,
+  problemBanner,
+  unreachableView
+} from './views/states.js'
 
 /** @import { Row } from '../types/state' */
 /** @import { Child } from './dom.js' */
 /** @import { Store } from './store.js' */
 /** @import { Context } from './views/context.js' */
 
-const STYLES = new URL('./panel.css', import.meta.url).href
+const STYLES = ['base', 'panel', 'row', 'details', 'states']
 
 /**
  * `<model-resolver-panel>`: the whole list, for a sidebar or a page. Give it a `store`; it keeps no state of
@@ -29,26 +36,27 @@ export class ModelResolverPanel extends HTMLElement {
     this.store = null
     this.root = this.attachShadow({ mode: 'open' })
     this.frame = 0
+    /** @type {Row[]} */
+    this.rows = []
     /** @type {() => void} */
     this.unsubscribe = () => {}
 
-    const styles = document.createElement('link')
-    styles.rel = 'stylesheet'
-    styles.href = STYLES
     this.content = document.createElement('div')
     this.content.className = 'panel'
     // Shown once it is dressed.
     this.content.hidden = true
-    styles.onload = styles.onerror = () => (this.content.hidden = false)
+    const sheets = STYLES.map(styleSheet)
+    void Promise.all(sheets.map(loaded)).then(() => (this.content.hidden = false))
     this.live = document.createElement('div')
     this.live.className = 'visually-hidden'
     this.live.setAttribute('aria-live', 'polite')
-    this.root.append(styles, this.content, this.live)
+    this.root.append(...sheets, this.content, this.live)
 
-    // The editor takes keys and the clipboard for itself, and cannot see which field they are meant for.
+    // The editor takes keys and the clipboard for itself, and does not see into a shadow root.
     for (const type of ['keydown', 'keyup', 'copy', 'cut', 'paste']) {
       this.root.addEventListener(type, (event) => {
-        if (event.target instanceof HTMLInputElement || type === 'copy') event.stopPropagation()
+        const inField = event.target instanceof Element && event.target.matches('.field')
+        if (inField || type === 'copy') event.stopPropagation()
       })
     }
   }
@@ -82,10 +90,26 @@ export class ModelResolverPanel extends HTMLElement {
   #render() {
     if (!this.store?.i18n.loaded && this.store?.state.phase !== 'failed') return
     const context = contextOf(this.store)
-    const rows = rowsOf(this.store.state)
+    const rows = (this.rows = keepUnchanged(this.rows, rowsOf(this.store.state)))
     patch(this.content, panelView(context, rows))
     this.announce?.(context, rows)
   }
+}
+
+/** @param {string} name */
+function styleSheet(name) {
+  const link = document.createElement('link')
+  link.rel = 'stylesheet'
+  link.href = new URL(`./styles/${name}.css`, import.meta.url).href
+  return link
+}
+
+/**
+ * @param {HTMLLinkElement} link
+ * @returns {Promise<unknown>} settles when it is there, or will not come
+ */
+function loaded(link) {
+  return new Promise((resolve) => (link.onload = link.onerror = resolve))
 }
 
 /** Registers the element; more than once does no harm. */
@@ -104,10 +128,12 @@ function panelView(context, rows) {
   const { store, state } = context
   return [
     store.host.kind === 'comfyui' && titleBar(context),
-    h('div', { key: 'body', class: 'body', 'aria-busy': state.phase === 'scanning' ? 'true' : 'false' }, bodyView(context, rows)),
-    state.phase === 'ready' || state.phase === 'scanning'
-      ? footerView(context, rows, planOf(state, rows), overallOf(state))
-      : null
+    h(
+      'div',
+      { key: 'body', class: 'body', 'aria-busy': state.phase === 'scanning' ? 'true' : 'false' },
+      bodyView(context, rows)
+    ),
+    state.phase !== 'failed' && footerView(context, rows, planOf(state, rows), overallOf(state))
   ]
 }
 
@@ -119,7 +145,10 @@ function panelView(context, rows) {
 function bodyView(context, rows) {
   const { state, store, t } = context
   if (state.phase === 'failed' && state.problem) return unreachableView(context, state.problem)
-  if (state.phase === 'idle') return [idleView(context), othersView(context, [])]
+  if (state.phase === 'idle') {
+    // The page has an invitation of its own.
+    return [store.host.kind === 'comfyui' && idleView(context), othersView(context, [])]
+  }
   // While an open list is scanned again it stays: a flash of bones would say that something was lost.
   if (!state.analysis) return loadingView(context)
 
@@ -137,7 +166,8 @@ function bodyView(context, rows) {
         search.problem,
         button(t('state.searchAgain'), () => store.search(), { icon: 'retry' })
       ),
-    state.actionProblem && problemBanner(context, 'action-problem', t('state.actionFailed'), state.actionProblem),
+    state.actionProblem &&
+      problemBanner(context, 'action-problem', t('state.actionFailed'), state.actionProblem),
     none && noModelsView(context),
     !none && allHere && allHereView(context, active.length),
     listView(context, rows)

@@ -44,6 +44,40 @@ export function rowsOf(state) {
 }
 
 /**
+ * The rows of `next`, but the very objects of `before` where nothing has changed: those need no new view.
+ *
+ * @param {Row[]} before
+ * @param {Row[]} next
+ * @returns {Row[]}
+ */
+export function keepUnchanged(before, next) {
+  const known = new Map(before.map((row) => [row.id, row]))
+  return next.map((row) => {
+    const old = known.get(row.id)
+    return old && isSame(old, row) ? old : row
+  })
+}
+
+/**
+ * @param {Row} left
+ * @param {Row} right
+ */
+function isSame(left, right) {
+  const names = /** @type {(keyof Row)[]} */ (Object.keys(left))
+  return names.every(
+    (name) => left[name] === right[name] || (name === 'candidates' && sameItems(left, right))
+  )
+}
+
+/**
+ * @param {Row} left
+ * @param {Row} right
+ */
+function sameItems({ candidates: left }, { candidates: right }) {
+  return left.length === right.length && left.every((candidate, index) => candidate === right[index])
+}
+
+/**
  * @param {State} state
  * @param {Model} model
  * @param {Map<string, Download>} latest

@@ -60,7 +60,7 @@ export class Store {
     }, QUIET)
     host.listen({
       download: (download) => this.downloads.accept(download),
-      library: () => this.#libraryChanged(),
+      library: coalesce(() => this.#libraryChanged(), QUIET),
       reconnected: () => {
         void this.downloads.restore()
         if (this.state.phase !== 'idle') this.scanSoon()
@@ -110,7 +110,9 @@ export class Store {
     this.changed()
     try {
       const [analysis] = await Promise.all([
-        file ? this.client.analyzeFile(file, abort.signal) : this.client.analyze(workflow ?? {}, abort.signal),
+        file
+          ? this.client.analyzeFile(file, abort.signal)
+          : this.client.analyze(workflow ?? {}, abort.signal),
         this.#loadFolders(),
         this.i18n.load()
       ])
@@ -317,5 +319,7 @@ function arrivedReferences(needed, analysis) {
  * @param {string | null} folder
  */
 function wanted(model, folder) {
-  return folder === null ? [] : [{ folder, name: model.name, url: model.url, sha256: model.sha256, size: model.size }]
+  return folder === null
+    ? []
+    : [{ folder, name: model.name, url: model.url, sha256: model.sha256, size: model.size }]
 }

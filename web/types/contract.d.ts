@@ -2,21 +2,9 @@
 
 export type Confidence = 'exact' | 'probable' | 'possible'
 export type Evidence =
-  | 'sha256'
-  | 'embedded_url'
-  | 'note_link'
-  | 'catalog'
-  | 'exact_name'
-  | 'similar_name'
-  | 'size'
+  'sha256' | 'embedded_url' | 'note_link' | 'catalog' | 'exact_name' | 'similar_name' | 'size'
 export type DownloadStatus =
-  | 'queued'
-  | 'active'
-  | 'paused'
-  | 'verifying'
-  | 'completed'
-  | 'failed'
-  | 'cancelled'
+  'queued' | 'active' | 'paused' | 'verifying' | 'completed' | 'failed' | 'cancelled'
 
 export interface Reference {
   node_id: string

@@ -24,11 +24,15 @@ export function detailsView(context, row) {
   return h(
     'div',
     { class: 'details', 'data-testid': 'model-resolver-details' },
-    mayChoose && row.candidates.length > 0 && candidateList(context, row),
+    mayChoose && row.candidates.length > 1 && candidateList(context, row),
     h(
       'dl',
       null,
       item(t('details.name'), copyable(context, row.model.name)),
+      item(
+        t('details.evidence'),
+        chosen && row.candidates.length === 1 && evidenceText(context, chosen, true)
+      ),
       item(t('details.destination'), place && copyable(context, place)),
       item(
         t('details.offeredAs'),
@@ -36,9 +40,12 @@ export function detailsView(context, row) {
       ),
       item(t('details.url'), chosen && copyable(context, chosen.url, 'one-line')),
       item('SHA-256', chosen?.sha256 && copyable(context, chosen.sha256, 'one-line')),
-      item(t('details.nodes'), row.model.references.map((reference) => nodeButton(context, reference)))
+      item(
+        t('details.nodes'),
+        row.model.references.map((reference) => nodeButton(context, reference))
+      )
     ),
-    row.state !== 'not_found' && sourceErrors(context, row),
+    row.state !== 'not_found' && sourceErrors(context, row, 'note'),
     mayChoose && urlForm(context, row)
   )
 }
@@ -122,7 +129,7 @@ function candidateList(context, row) {
             h('span', null, candidate.size === null ? t('details.sizeUnknown') : bytes(candidate.size)),
             candidate.needs && h('span', { class: 'warn' }, t('needs.short'))
           ),
-          h('span', { class: 'note' }, evidenceText(context, candidate))
+          h('span', { class: 'note' }, evidenceText(context, candidate, true))
         )
       )
     )

@@ -19,11 +19,18 @@ export function downloadLine(context, download) {
   const text = progressText(context, download)
   return h(
     'div',
-    { class: `transfer ${download.status}`, 'data-testid': 'model-resolver-progress', 'data-download-id': download.id },
-    progressBar(download.status === 'verifying' ? null : (done ?? (download.status === 'active' ? null : 0)), {
-      label: t('download.of', { name: download.filename }),
-      text
-    }),
+    {
+      class: `transfer ${download.status}`,
+      'data-testid': 'model-resolver-progress',
+      'data-download-id': download.id
+    },
+    progressBar(
+      download.status === 'verifying' ? null : (done ?? (download.status === 'active' ? null : 0)),
+      {
+        label: t('download.of', { name: download.filename }),
+        text
+      }
+    ),
     h('p', { class: 'note figures' }, text)
   )
 }

@@ -36,7 +36,18 @@ function mainButton(context, plan) {
   const count = plan.items.length
   const reason = blockedText(context, plan)
   return [
-    reason && h('p', { key: 'reason', id: 'blocked', class: 'note warn', role: 'status', 'data-testid': 'model-resolver-blocked' }, reason),
+    reason &&
+      h(
+        'p',
+        {
+          key: 'reason',
+          id: 'blocked',
+          class: 'note warn',
+          role: 'status',
+          'data-testid': 'model-resolver-blocked'
+        },
+        reason
+      ),
     h(
       'button',
       {
@@ -92,7 +103,10 @@ function overallView(context, overall) {
   ]
     .filter(Boolean)
     .join(' · ')
-  const title = t(overall.paused ? 'overall.paused' : 'overall.running', { done: overall.done, total: overall.total })
+  const title = t(overall.paused ? 'overall.paused' : 'overall.running', {
+    done: overall.done,
+    total: overall.total
+  })
   return h(
     'div',
     { key: 'overall', class: 'overall', 'data-testid': 'model-resolver-overall' },
@@ -101,9 +115,15 @@ function overallView(context, overall) {
       { class: 'overall-head' },
       h('strong', null, title),
       overall.paused
-        ? iconButton('play', t('overall.resumeAll'), () => downloads.controlAll('resume'), { testid: 'model-resolver-resume-all' })
-        : iconButton('pause', t('overall.pauseAll'), () => downloads.controlAll('pause'), { testid: 'model-resolver-pause-all' }),
-      iconButton('close', t('overall.cancelAll'), () => downloads.controlAll('cancel'), { testid: 'model-resolver-cancel-all' })
+        ? iconButton('play', t('overall.resumeAll'), () => downloads.controlAll('resume'), {
+            testid: 'model-resolver-resume-all'
+          })
+        : iconButton('pause', t('overall.pauseAll'), () => downloads.controlAll('pause'), {
+            testid: 'model-resolver-pause-all'
+          }),
+      iconButton('close', t('overall.cancelAll'), () => downloads.controlAll('cancel'), {
+        testid: 'model-resolver-cancel-all'
+      })
     ),
     progressBar(value, { label: title, text, testid: 'model-resolver-overall-bar' }),
     h('p', { class: 'note figures' }, text),

@@ -57,13 +57,27 @@ export function summaryBar({ t, store, state }, rows) {
     h(
       'div',
       { class: 'summary-text' },
-      h('span', { 'data-testid': 'model-resolver-badge', 'data-count': String(missing + elsewhere) }, parts.filter(Boolean).join(' · ')),
-      search.running && h('span', { class: 'note', 'data-testid': 'model-resolver-searching' }, t('summary.searching', { found: search.found, total: search.total }))
+      h(
+        'span',
+        { 'data-testid': 'model-resolver-badge', 'data-count': String(missing + elsewhere) },
+        parts.filter(Boolean).join(' · ')
+      ),
+      search.running &&
+        h(
+          'span',
+          { class: 'note', 'data-testid': 'model-resolver-searching' },
+          t('summary.searching', { found: search.found, total: search.total })
+        )
     ),
     choosable.length > 1 &&
       h(
         'button',
-        { type: 'button', class: 'link', 'data-testid': 'model-resolver-select-all', onclick: () => store.pickAll(!all) },
+        {
+          type: 'button',
+          class: 'link',
+          'data-testid': 'model-resolver-select-all',
+          onclick: () => store.pickAll(!all)
+        },
         t(all ? 'summary.selectNone' : 'summary.selectAll')
       ),
     store.host.kind === 'standalone' && rescanButton(t, store, search.running)

@@ -40,7 +40,9 @@ function groups(rows) {
   /** @type {Map<string | null, Row[]>} */
   const byFolder = new Map()
   for (const row of rows) byFolder.set(row.folder, [...(byFolder.get(row.folder) ?? []), row])
-  return [...byFolder].sort(([left], [right]) => rank(left) - rank(right) || (left ?? '').localeCompare(right ?? ''))
+  return [...byFolder].sort(
+    ([left], [right]) => rank(left) - rank(right) || (left ?? '').localeCompare(right ?? '')
+  )
 }
 
 /** @param {string | null} folder */
@@ -62,12 +64,20 @@ function groupView(context, folder, rows) {
   const id = `group-${folder ?? '?'}`
   return h(
     'section',
-    { key: id, class: 'group', 'aria-labelledby': id, 'data-testid': 'model-resolver-group', 'data-folder': folder ?? '?' },
+    {
+      key: id,
+      class: 'group',
+      'aria-labelledby': id,
+      'data-testid': 'model-resolver-group',
+      'data-folder': folder ?? '?'
+    },
     h(
       'div',
       { class: 'group-head' },
       h('h3', { id }, icon('folder', 'small'), folder ?? t('group.unknown')),
-      free !== null && free !== undefined && h('span', { class: 'free' }, t('group.free', { size: bytes(free) }))
+      free !== null &&
+        free !== undefined &&
+        h('span', { class: 'free' }, t('group.free', { size: bytes(free) }))
     ),
     root && h('p', { class: 'group-path', title: root.path }, h('bdi', null, root.path)),
     h(
@@ -120,15 +130,29 @@ export function othersView(context, rows) {
   if (others.length === 0) return null
   return h(
     'section',
-    { key: 'others', class: 'group', 'aria-labelledby': 'group-others', 'data-testid': 'model-resolver-others' },
-    h('div', { class: 'group-head' }, h('h3', { id: 'group-others' }, icon('download', 'small'), context.t('group.others'))),
+    {
+      key: 'others',
+      class: 'group',
+      'aria-labelledby': 'group-others',
+      'data-testid': 'model-resolver-others'
+    },
+    h(
+      'div',
+      { class: 'group-head' },
+      h('h3', { id: 'group-others' }, icon('download', 'small'), context.t('group.others'))
+    ),
     h(
       'ul',
       { class: 'rows' },
       others.map((download) =>
         h(
           'li',
-          { key: download.id, class: 'row', 'data-testid': 'model-resolver-download', 'data-state': download.status },
+          {
+            key: download.id,
+            class: 'row',
+            'data-testid': 'model-resolver-download',
+            'data-state': download.status
+          },
           h(
             'div',
             { class: 'row-head' },

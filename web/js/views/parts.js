@@ -130,18 +130,17 @@ export function originLink({ say }, candidate) {
  *
  * @param {Context} context
  * @param {Candidate} candidate
+ * @param {boolean} [all] every reason; else, for what is certain, only the strongest
  */
-export function evidenceText({ t, say }, candidate) {
+export function evidenceText({ t, say }, candidate, all = false) {
   const { site, publisher } = originOf(candidate)
-  const source = say('sources', candidate.source)
-  return [
-    site && publisher && say('sources', site),
-    ...candidate.evidence.map((evidence) =>
-      evidence === 'catalog' ? t('evidence.catalog', { source }) : say('evidence', evidence)
-    )
-  ]
-    .filter(Boolean)
-    .join(' · ')
+  const { source, confidence } = candidate
+  const reasons = candidate.evidence.map((evidence) => {
+    const known = evidence === 'catalog' && (source === 'templates' || source === 'manager')
+    return known ? t('evidence.catalogOf', { source: say('sources', source) }) : say('evidence', evidence)
+  })
+  if (confidence === 'exact' && !all) reasons.splice(1)
+  return [site && publisher && say('sources', site), ...reasons].filter(Boolean).join(' · ')
 }
 
 /**

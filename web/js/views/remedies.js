@@ -19,7 +19,7 @@ export function notFoundView(context, row) {
   const { t, say } = context
   return [
     h('p', { class: 'note' }, t('row.notFound')),
-    sourceErrors(context, row),
+    sourceErrors(context, row, 'note warn'),
     row.model.folder === null && folderChooser(context, row),
     urlForm(context, row),
     h(
@@ -108,14 +108,33 @@ export function needsView({ t, say }, candidate) {
   const mayLogIn = needs === 'licence' || needs === 'token'
   return h(
     'div',
-    { class: `callout ${needs ? 'warn' : ''}`, role: 'note', 'data-testid': 'model-resolver-needs', 'data-needs': needs },
+    {
+      class: `callout ${needs ? 'warn' : ''}`,
+      role: 'note',
+      'data-testid': 'model-resolver-needs',
+      'data-needs': needs
+    },
     icon('lock'),
     h(
       'div',
       null,
-      h('p', null, needs ? (mayLogIn || needs === 'allowed_host' ? t(`needs.${needs}`, { name }) : needs) : t('needs.met')),
+      h(
+        'p',
+        null,
+        needs
+          ? mayLogIn || needs === 'allowed_host'
+            ? t(`needs.${needs}`, { name })
+            : needs
+          : t('needs.met')
+      ),
       mayLogIn &&
-        h('p', null, externalLink(candidate.page_url ?? candidate.url, t(`needs.${needs}Link`, { name }), { testid: 'model-resolver-licence' })),
+        h(
+          'p',
+          null,
+          externalLink(candidate.page_url ?? candidate.url, t(`needs.${needs}Link`, { name }), {
+            testid: 'model-resolver-licence'
+          })
+        ),
       mayLogIn && (site === 'huggingface' || site === 'civitai') && h('p', null, t(`needs.setting.${site}`)),
       needs === 'allowed_host' && h('p', null, t('needs.allowHost', { name }))
     )
@@ -127,12 +146,18 @@ export function needsView({ t, say }, candidate) {
  *
  * @param {Context} context
  * @param {Row} row
+ * @param {string} style a warning where nothing was found, else a side note
  */
-export function sourceErrors({ say }, row) {
+export function sourceErrors({ say }, row, style) {
   return row.resolution?.errors.map((error, index) =>
     h(
       'p',
-      { key: `${error.source} ${index}`, class: 'note warn', 'data-testid': 'model-resolver-source-error', 'data-code': error.code },
+      {
+        key: `${error.source} ${index}`,
+        class: style,
+        'data-testid': 'model-resolver-source-error',
+        'data-code': error.code
+      },
       `${say('sources', error.source)}: ${error.message}`
     )
   )

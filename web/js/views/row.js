@@ -9,7 +9,7 @@ import { button, confidenceBadge, evidenceText, iconButton, longName, originLink
 import { failureView, folderChooser, needsView, notFoundView } from './remedies.js'
 
 /** @import { Row, RowState } from '../../types/state' */
-/** @import { Child } from '../dom.js' */
+/** @import { Child, VElement } from '../dom.js' */
 /** @import { IconName } from '../icons.js' */
 /** @import { Context } from './context.js' */
 
@@ -26,15 +26,37 @@ const ICONS = {
   failed: 'alert'
 }
 
+/** @type {WeakMap<Row, { depends: unknown[], view: VElement }>} */
+const drawn = new WeakMap()
+
 /**
- * One model.
+ * One model. Drawn anew only if something it shows has changed: there may be hundreds of rows, and the
+ * page is redrawn several times a second while files arrive.
  *
  * @param {Context} context
  * @param {Row} row
  */
 export function rowView(context, row) {
+  const depends = [context.state.open.has(keyOf(row)), context.state.folders, context.locale]
+  const known = drawn.get(row)
+  if (known && known.depends.every((value, index) => value === depends[index])) return known.view
+  const view = draw(context, row)
+  drawn.set(row, { depends, view })
+  return view
+}
+
+/** @param {Row} row */
+function keyOf(row) {
+  return `row:${row.id}`
+}
+
+/**
+ * @param {Context} context
+ * @param {Row} row
+ */
+function draw(context, row) {
   const { store, state } = context
-  const key = `row:${row.id}`
+  const key = keyOf(row)
   const open = state.open.has(key)
   return h(
     'li',
@@ -103,7 +125,11 @@ function lead({ store, t }, row) {
 function sizeView({ t, bytes }, { size }) {
   return h(
     'span',
-    { class: 'size', title: size === null ? t('details.sizeUnknown') : null, 'data-testid': 'model-resolver-size' },
+    {
+      class: 'size',
+      title: size === null ? t('details.sizeUnknown') : null,
+      'data-testid': 'model-resolver-size'
+    },
     size === null ? '?' : bytes(size)
   )
 }
@@ -133,7 +159,12 @@ function body(context, row) {
   const { t } = context
   const note = (/** @type {string} */ text) => h('p', { class: 'note' }, text)
   const withSize = (/** @type {string} */ text) =>
-    h('div', { class: 'meta' }, h('p', { class: 'note grow' }, text), row.size !== null && sizeView(context, row))
+    h(
+      'div',
+      { class: 'meta' },
+      h('p', { class: 'note grow' }, text),
+      row.size !== null && sizeView(context, row)
+    )
   switch (row.state) {
     case 'present':
       return withSize(t('row.present'))
@@ -201,7 +232,7 @@ function found(context, row) {
             title: t('row.others', { n: others }),
             'aria-label': t('row.others', { n: others }),
             'data-testid': 'model-resolver-more',
-            onclick: () => store.toggle(`row:${row.id}`)
+            onclick: () => store.toggle(keyOf(row))
           },
           `+${others}`
         ),
@@ -211,7 +242,8 @@ function found(context, row) {
     row.state === 'ambiguous' && others > 0 && h('p', { class: 'note warn' }, t('row.ambiguous')),
     row.model.folder === null && folderChooser(context, row),
     (chosen.needs || chosen.gated) && needsView(context, chosen),
-    chosen.safety && h('p', { class: 'note warn' }, icon('alert', 'small'), ' ', context.say('safety', chosen.safety))
+    chosen.safety &&
+      h('p', { class: 'note warn' }, icon('alert', 'small'), ' ', context.say('safety', chosen.safety))
   ]
 }
 
@@ -224,7 +256,8 @@ function elsewhere({ t }, row) {
   const path = best ? `${best.folder}/${best.name}` : row.model.path
   return [
     h('p', { class: 'note' }, t('row.elsewhere')),
-    path && h('p', { class: 'path', title: best?.path ?? path, 'data-testid': 'model-resolver-elsewhere' }, path),
+    path &&
+      h('p', { class: 'path', title: best?.path ?? path, 'data-testid': 'model-resolver-elsewhere' }, path),
     rest.length > 0 && h('p', { class: 'note' }, t('row.elsewhereMore', { n: rest.length }))
   ]
 }

@@ -8,13 +8,20 @@ import { button } from './parts.js'
 
 /** @import { Problem } from '../../types/state' */
 /** @import { Child } from '../dom.js' */
+/** @import { Translate } from '../i18n.js' */
 /** @import { Context } from './context.js' */
 
 /** @param {Context} context */
 export function loadingView({ t }) {
   return h(
     'div',
-    { key: 'loading', class: 'skeleton', 'data-testid': 'model-resolver-loading', role: 'status', 'aria-label': t('state.scanning') },
+    {
+      key: 'loading',
+      class: 'skeleton',
+      'data-testid': 'model-resolver-loading',
+      role: 'status',
+      'aria-label': t('state.scanning')
+    },
     [72, 54, 84, 61].map((width, index) =>
       h(
         'div',
@@ -50,18 +57,30 @@ export function allHereView({ t }, count) {
  * @param {Problem} problem
  */
 export function unreachableView({ t, store }, problem) {
-  const unknown = problem.code === 'NO_ANSWER'
-  const text = unknown ? t(problem.status === 404 ? 'state.notLoaded' : 'state.noAnswer') : problem.message
   return message(
     'unreachable',
     unplugged(),
-    t(unknown ? 'state.unreachableTitle' : 'state.refusedTitle'),
-    text,
+    t(problem.message ? 'state.refusedTitle' : 'state.unreachableTitle'),
+    problemText(t, problem),
     [
-      h('p', { class: 'code' }, unknown && problem.status ? `HTTP ${problem.status}` : problem.code),
+      h(
+        'p',
+        { class: 'code' },
+        problem.message ? problem.code : problem.status > 0 && `HTTP ${problem.status}`
+      ),
       button(t('state.tryAgain'), () => store.rescan(), { icon: 'retry', testid: 'model-resolver-try-again' })
     ]
   )
+}
+
+/**
+ * @param {Translate} t
+ * @param {Problem} problem
+ */
+function problemText(t, problem) {
+  if (problem.message) return problem.message
+  if (problem.code === 'CUT_OFF') return t('state.cutOff')
+  return t(problem.status === 404 ? 'state.notLoaded' : 'state.noAnswer')
 }
 
 /**
@@ -76,13 +95,19 @@ export function unreachableView({ t, store }, problem) {
 export function problemBanner({ t }, key, title, problem, action) {
   return h(
     'div',
-    { key, class: 'callout error', role: 'alert', 'data-testid': 'model-resolver-banner', 'data-code': problem.code },
+    {
+      key,
+      class: 'callout error',
+      role: 'alert',
+      'data-testid': 'model-resolver-banner',
+      'data-code': problem.code
+    },
     icon('alert'),
     h(
       'div',
       null,
       h('p', null, title),
-      h('p', { class: 'note' }, problem.code === 'NO_ANSWER' ? t('state.noAnswer') : problem.message),
+      h('p', { class: 'note' }, problemText(t, problem)),
       action && h('div', { class: 'buttons' }, action)
     )
   )
@@ -116,7 +141,10 @@ function openBox(full) {
     'svg',
     { class: `picture ${full ? 'full' : ''}`, viewBox: '0 0 160 112', 'aria-hidden': 'true' },
     h('ellipse', { class: 'shade', cx: '80', cy: '101', rx: '58', ry: '6' }),
-    h('path', { class: 'back', d: 'M34 30h92a6 6 0 0 1 6 6v58a6 6 0 0 1-6 6H34a6 6 0 0 1-6-6V36a6 6 0 0 1 6-6z' }),
+    h('path', {
+      class: 'back',
+      d: 'M34 30h92a6 6 0 0 1 6 6v58a6 6 0 0 1-6 6H34a6 6 0 0 1-6-6V36a6 6 0 0 1 6-6z'
+    }),
     h('path', { class: 'line', d: 'M28 66h104' }),
     full && [
       h('rect', { class: 'book a', x: '40', y: '41', width: '13', height: '25', rx: '2' }),
