@@ -9,7 +9,9 @@ import re
 import shutil
 import subprocess
 import sys
+import urllib.request
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -174,3 +176,38 @@ def test_install_installs_what_is_missing_and_may_run_again(tmp_path: Path) -> N
     assert "Installed tqdm>=4.60" in first.stdout
     second = install()
     assert (second.returncode, "Everything needed is installed already" in second.stdout) == (0, True)
+
+
+@pytest.mark.timeout(300)
+def test_the_wheel_holds_all_that_serving_needs(tmp_path: Path) -> None:
+    """Installed by pip, without the checkout, the page and its texts are there too."""
+    source = tmp_path / "source"
+    shutil.copytree(
+        CHECKOUT, source, ignore=shutil.ignore_patterns(".*", "node_modules", "__pycache__", "build")
+    )
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, source]
+    outcome = subprocess.run(build, capture_output=True, text=True)
+    assert outcome.returncode == 0, outcome.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    installed = tmp_path / "installed"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(installed)
+    for path in [*(CHECKOUT / "resolver").rglob("*.py"), CHECKOUT / "resolver/folders/learned.json"]:
+        assert (installed / path.relative_to(CHECKOUT)).is_file(), path
+    (tmp_path / "ComfyUI" / "models").mkdir(parents=True)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "resolver", "serve", "--port", "0", "--comfyui-root", tmp_path / "ComfyUI"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert server.stdout is not None
+        url = server.stdout.readline().split()[-1]
+        for path in ("/", "/i18n", "/model-resolver/web/js/panel.js", "/model-resolver/web/standalone.css"):
+            with urllib.request.urlopen(url + path, timeout=10) as answer:
+                assert len(answer.read()) > 100, path
+    finally:
+        server.terminate()
+        assert server.wait(20) == 0
