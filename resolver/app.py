@@ -72,18 +72,21 @@ class Resolver:
             self.engine.stop()
             self.store.close()
 
-    def analyze(self, workflow: Workflow) -> schemas.Analysis:
-        """The models that ``workflow`` wants, each judged against the library."""
+    def analyze(self, workflow: Workflow, *, afresh: bool = False) -> schemas.Analysis:
+        """The models that ``workflow`` wants, each judged against the library.
+
+        ``afresh``: what is known of node types is gathered anew (see ``knowledge``).
+        """
 
         def offered(node_type: str, input_name: str) -> frozenset[str] | None:
             return options(self.host, node_type, input_name)
 
-        return analysis.analyze(workflow, self.knowledge(), self.library.snapshot(), offered)
+        return analysis.analyze(workflow, self.knowledge(afresh=afresh), self.library.snapshot(), offered)
 
-    def knowledge(self, *, anew: bool = False) -> FolderKnowledge:
-        """What is known of node types; ``anew`` observes the installed nodes again."""
+    def knowledge(self, *, afresh: bool = False) -> FolderKnowledge:
+        """What is known of node types; ``afresh`` observes the nodes and reads the YAML again."""
         with self._lock:
-            if self._knowledge is None or anew:
+            if self._knowledge is None or afresh:
                 learned = self._templates().learned
                 self._knowledge = FolderKnowledge(
                     stated=read_stated(self.host.user_directory),

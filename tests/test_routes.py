@@ -155,6 +155,23 @@ def test_a_file_may_be_sent_as_a_form(comfyui: ComfyHostProcess) -> None:
     assert (status, [model["id"] for model in analysis["models"]]) == (200, ["vae/gone.safetensors"])
 
 
+def test_what_the_user_states_counts_once_asked_afresh(comfyui: ComfyHostProcess) -> None:
+    body = {"workflow": workflow(node(1, "Stack", {"first": "a.safetensors"}))}
+
+    def folder_of(path: str) -> Any:
+        return ask(comfyui, "POST", PREFIX + path, body)[1]["models"][0]["folder"]
+
+    assert folder_of("/analyze") is None
+    stated = comfyui.base / "user" / "model_resolver_folders.yaml"
+    stated.write_text("Stack: {first: loras}")
+    try:
+        assert folder_of("/analyze") is None
+        assert folder_of("/analyze?afresh=true") == "loras"
+    finally:
+        stated.unlink()
+        assert folder_of("/analyze?afresh=true") is None
+
+
 def test_folders_say_where_a_file_would_go(comfyui: ComfyHostProcess) -> None:
     _, answer = ask(comfyui, "GET", f"{PREFIX}/folders")
     folders = {folder["name"]: folder for folder in answer["folders"]}

@@ -34,7 +34,8 @@ async def health(resolver: Resolver, request: web.Request) -> web.StreamResponse
 async def analyze(resolver: Resolver, request: web.Request) -> web.StreamResponse:
     body = await workflow_bytes(request)
     wrapped = request.content_type == "application/json"
-    return await json_answer(lambda: resolver.analyze(parse_workflow(body, wrapped=wrapped)))
+    afresh = request.query.get("afresh") == "true"
+    return await json_answer(lambda: resolver.analyze(parse_workflow(body, wrapped=wrapped), afresh=afresh))
 
 
 async def resolve(resolver: Resolver, request: web.Request) -> web.StreamResponse:

@@ -28,6 +28,7 @@ _DESCRIBED: dict[str, _Described] = {
         "Which models a workflow wants, and whether they are here",
         schemas.AnalyzeRequest,
         schemas.Analysis,
+        query=("afresh",),
         multipart=True,
     ),
     "resolve": _Described(

@@ -48,6 +48,11 @@ export function isAbort(error) {
   return error instanceof DOMException && error.name === 'AbortError'
 }
 
+/** @param {boolean} afresh */
+function analyzePath(afresh) {
+  return afresh ? '/analyze?afresh=true' : '/analyze'
+}
+
 /** The routes of the contract, one method each. All reject with `ApiError`, or with the abort. */
 export class Client {
   /** @param {Host['fetch']} fetch */
@@ -58,21 +63,23 @@ export class Client {
   /**
    * @param {object} workflow
    * @param {AbortSignal} [signal]
+   * @param {boolean} [afresh] observe the installed nodes again
    * @returns {Promise<Analysis>}
    */
-  analyze(workflow, signal) {
-    return this.#json('/analyze', { method: 'POST', body: { workflow }, signal })
+  analyze(workflow, signal, afresh = false) {
+    return this.#json(analyzePath(afresh), { method: 'POST', body: { workflow }, signal })
   }
 
   /**
    * @param {File} file
    * @param {AbortSignal} [signal]
+   * @param {boolean} [afresh] observe the installed nodes again
    * @returns {Promise<Analysis>}
    */
-  analyzeFile(file, signal) {
+  analyzeFile(file, signal, afresh = false) {
     const form = new FormData()
     form.set('file', file, file.name)
-    return this.#json('/analyze', { method: 'POST', form, signal })
+    return this.#json(analyzePath(afresh), { method: 'POST', form, signal })
   }
 
   /**

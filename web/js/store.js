@@ -93,7 +93,7 @@ export class Store {
   }
 
   /** Finds out what the workflow lacks, then searches for it if somebody looks. */
-  async scan() {
+  async scan({ afresh = false } = {}) {
     const workflow = this.host.workflow()
     const file = this.host.file?.() ?? null
     this.scanning?.abort()
@@ -111,8 +111,8 @@ export class Store {
     try {
       const [analysis] = await Promise.all([
         file
-          ? this.client.analyzeFile(file, abort.signal)
-          : this.client.analyze(workflow ?? {}, abort.signal),
+          ? this.client.analyzeFile(file, abort.signal, afresh)
+          : this.client.analyze(workflow ?? {}, abort.signal, afresh),
         this.#loadFolders(),
         this.i18n.load()
       ])
@@ -136,7 +136,7 @@ export class Store {
     this.state.resolutions.clear()
     this.state.actionProblem = null
     await this.downloads.restore()
-    await this.scan()
+    await this.scan({ afresh: true })
   }
 
   /** Searches for the missing models of a run that have not been searched for yet. */
