@@ -145,6 +145,21 @@ def test_one_model_with_several_references_is_active_if_one_of_them_is(host: Fak
     assert one(host, lora("a.safetensors", mode=4)).active is False
 
 
+def test_a_name_from_a_text_node_is_the_loaders(host: FakeHost) -> None:
+    loader = lora("stale.safetensors")
+    loader["inputs"][0]["link"] = 9
+    content = workflow(node(7, "SomeText", ["wired.safetensors"]), loader, links=[[9, 7, 0, 1, 0, "STRING"]])
+    api = {
+        "7": {"class_type": "SomeText", "inputs": {"text": "wired.safetensors"}},
+        "1": {"class_type": "LoraLoader", "inputs": {"lora_name": ["7", 0]}},
+    }
+    for form in (content, api):
+        found = analyze(read_workflow(form), KNOWN, Library(host).snapshot(), lambda node_type, name: None)
+        assert [(model.id, model.references[0].node_id) for model in found.models] == [
+            ("loras/wired.safetensors", "1")
+        ]
+
+
 def test_without_any_knowledge_the_folder_is_null(host: FakeHost) -> None:
     model = one(host, node(1, "Mystery", ["a.safetensors"]))
     assert (model.id, model.folder, model.status, model.references[0].input) == (

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from resolver.errors import WorkflowError
-from resolver.workflow import Node
+from resolver.workflow import Node, Wired
 from resolver.workflow.read import MAX_BYTES, parse_json, read_workflow
 from tests.graphs import metadata, node, subgraph, widget, workflow
 
@@ -114,7 +114,7 @@ def test_a_wired_widget_does_not_speak_for_itself() -> None:
         2, LORA, ["stale.safetensors", 1.0], inputs=[widget("lora_name", 9), widget("strength_model")]
     )
     content = workflow(node(1, "StringFromSomewhere"), loader, links=[[9, 1, 0, 2, 0, "COMBO"]])
-    assert nodes(content)["2"].linked == {"lora_name"}
+    assert nodes(content)["2"].wired == {"lora_name": Wired("1", None)}
 
 
 def test_a_primitive_node_mirrors_its_value_into_the_widget() -> None:
@@ -125,8 +125,35 @@ def test_a_primitive_node_mirrors_its_value_into_the_widget() -> None:
         node(1, "PrimitiveNode", ["mirrored.safetensors"]), loader, links=[[9, 1, 0, 2, 0, "COMBO"]]
     )
     found = nodes(content)["2"]
-    assert found.linked == frozenset()
+    assert found.wired == {}
     assert found.named["lora_name"] == "mirrored.safetensors"
+
+
+def test_a_wire_is_followed_through_reroutes_to_its_only_text() -> None:
+    loader = node(
+        2, LORA, ["stale.safetensors", 1.0], inputs=[widget("lora_name", 9), widget("strength_model")]
+    )
+    content = workflow(
+        node(1, "StringNode", ["real.safetensors"]),
+        node(3, "Reroute", inputs=[{"name": "", "type": "*", "link": 8}]),
+        loader,
+        links=[[8, 1, 0, 3, 0, "STRING"], [9, 3, 0, 2, 0, "STRING"]],
+    )
+    assert nodes(content)["2"].wired == {"lora_name": Wired("1", "real.safetensors")}
+
+
+def test_reroutes_in_a_circle_end() -> None:
+    loader = node(2, LORA, ["x.safetensors", 1.0], inputs=[widget("lora_name", 9), widget("strength_model")])
+    circle = node(3, "Reroute", inputs=[{"name": "", "type": "*", "link": 8}])
+    content = workflow(circle, loader, links=[[8, 3, 0, 3, 0, "*"], [9, 3, 0, 2, 0, "*"]])
+    assert nodes(content)["2"].wired == {}
+
+
+def test_a_value_wired_to_a_subgraph_reaches_the_widget_inside() -> None:
+    host = node(1, "sub", ["host.safetensors"], inputs=[widget("style", 9)])
+    content = promoted_workflow(node(5, "StringNode", ["wired.safetensors"]), host)
+    content["links"] = [[9, 5, 0, 1, 0, "STRING"]]
+    assert nodes(content)["1:7"].wired == {"lora_name": Wired("5", "wired.safetensors")}
 
 
 def test_api_format_tells_links_from_values() -> None:
@@ -134,7 +161,7 @@ def test_api_format_tells_links_from_values() -> None:
     found = read_workflow(content)
     assert found.format == "api"
     assert found.nodes[0].named == {"lora_name": "a.safetensors"}
-    assert found.nodes[0].linked == {"model"}
+    assert set(found.nodes[0].wired) == {"model"}
 
 
 @pytest.mark.parametrize("key", ["workflow", "prompt"])

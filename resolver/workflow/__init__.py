@@ -37,13 +37,25 @@ class EmbeddedModel:
 
 
 @dataclass(frozen=True)
+class Wired:
+    """A value that comes from another node's output. ``origin``: that node's id.
+
+    ``text``: its only text, if it has exactly one, as nodes that just hold a string do. Whether that
+    is what comes out is for the reader to judge by the input it goes to.
+    """
+
+    origin: str
+    text: str | None
+
+
+@dataclass(frozen=True)
 class Node:
     """One node as it would run; nodes inside subgraphs appear once for each instance.
 
     ``id``: the execution id, e.g. ``433:37`` for node 37 inside the subgraph node 433.
     ``named``: values by input name, where the node itself states the names (promoted host values
     included). ``positional``: the values by index, where it does not; empty otherwise.
-    ``linked``: names of inputs that are wired, whose own value is therefore not used.
+    ``wired``: inputs that take their value from another node, so that their own is not used.
     """
 
     id: str
@@ -51,7 +63,7 @@ class Node:
     active: bool
     named: Mapping[str, Any] = field(default_factory=dict)
     positional: tuple[Any, ...] = ()
-    linked: frozenset[str] = frozenset()
+    wired: Mapping[str, Wired] = field(default_factory=dict)
     models: tuple[EmbeddedModel, ...] = ()
 
 

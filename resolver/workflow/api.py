@@ -5,9 +5,11 @@ Source: what ComfyUI's ``POST /prompt`` takes (server.py, execution.py ``validat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-from . import Node, ReadWarning, Workflow
+from . import Node, ReadWarning, Wired, Workflow
+from .graph import only_text
 from .metadata import embedded_models
 
 
@@ -31,19 +33,25 @@ def read_api(content: dict[str, Any]) -> Workflow:
         inputs = node.get("inputs")
         if not isinstance(inputs, dict):
             inputs = {}
-        linked = frozenset(name for name, value in inputs.items() if _is_link(value))
+        wired = {name: _wired(content, value) for name, value in inputs.items() if _is_link(value)}
         metadata = node.get("properties")
         nodes.append(
             Node(
                 id=str(node_id),
                 type=node["class_type"],
                 active=True,
-                named={name: value for name, value in inputs.items() if name not in linked},
-                linked=linked,
+                named={name: value for name, value in inputs.items() if name not in wired},
+                wired=wired,
                 models=embedded_models(metadata.get("models")) if isinstance(metadata, dict) else (),
             )
         )
     return Workflow("api", tuple(nodes), warnings=tuple(warnings))
+
+
+def _wired(content: Mapping[str, Any], link: list[Any]) -> Wired:
+    origin = content.get(str(link[0]))
+    inputs = origin.get("inputs") if isinstance(origin, dict) else None
+    return Wired(str(link[0]), only_text(inputs if isinstance(inputs, dict) else None))
 
 
 def _is_link(value: Any) -> bool:

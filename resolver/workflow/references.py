@@ -6,9 +6,9 @@ knows and for combos whose list could not be observed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..names import to_posix
 from . import EmbeddedModel, Node, Workflow
@@ -62,12 +62,20 @@ class FoundReference:
 def find_references(workflow: Workflow, knowledge: Knowledge) -> Iterator[FoundReference]:
     """All values that name models, in the order of the workflow."""
     shared = {to_posix(entry.name): entry for entry in reversed(workflow.embedded())}
+    # Nodes that only hold the text for a loader further on name no model themselves.
+    feeding = {
+        wired.origin
+        for node in workflow.nodes
+        for name, wired in node.wired.items()
+        if wired.text and knowledge.folders(node.type, name)
+    }
     for node in workflow.nodes:
         if node.type in _EDITOR_ONLY:
             continue
         own = {to_posix(entry.name): entry for entry in node.models}
-        for name, value in named_values(node, knowledge.order(node.type)).items():
-            if name in node.linked or not _is_name(value):
+        values = named_values(node, knowledge.order(node.type))
+        for name, value in _own_and_wired(node, values, knowledge):
+            if not _is_name(value):
                 continue
             folders = knowledge.folders(node.type, name)
             entry = own.get(to_posix(value))
@@ -77,10 +85,24 @@ def find_references(workflow: Workflow, knowledge: Knowledge) -> Iterator[FoundR
             elif entry is not None:
                 folders = (entry.directory,) if entry.directory else ()
                 yield FoundReference(node, name, value, folders, entry)
-            elif has_model_extension(value) and _may_hold_a_model(knowledge, node.type, name):
+            elif (
+                has_model_extension(value)
+                and node.id not in feeding
+                and _may_hold_a_model(knowledge, node.type, name)
+            ):
                 entry = shared.get(to_posix(value))
                 folders = (entry.directory,) if entry and entry.directory else ()
                 yield FoundReference(node, name, value, folders, entry)
+
+
+def _own_and_wired(node: Node, values: Mapping[str, Any], knowledge: Knowledge) -> Iterator[tuple[str, Any]]:
+    """A node's values by name: its own, and where a model input is wired, the text at the other end."""
+    for name, value in values.items():
+        if name not in node.wired:
+            yield name, value
+    for name, wired in node.wired.items():
+        if wired.text and knowledge.folders(node.type, name):
+            yield name, wired.text
 
 
 def has_model_extension(value: str) -> bool:

@@ -13,26 +13,18 @@ Source: ``workflowSchema.ts`` and ``SubgraphNode.ts`` of ComfyUI's frontend. In 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-from . import EmbeddedModel, Node, ReadWarning, Workflow
+from . import EmbeddedModel, Node, ReadWarning, Wired, Workflow
 from .align import align
+from .graph import Graph, as_list, widget_name, wires
 from .metadata import embedded_models
 
 _INACTIVE_MODES = (2, 4)
 _MAX_DEPTH = 64
 _MAX_NODES = 200_000
 _NOTE_TYPES = frozenset({"Note", "MarkdownNote"})
-_SUBGRAPH_INPUT = "-10"
-_PRIMITIVE = "PrimitiveNode"
-
-
-class _Wired:
-    """Stands for a promoted widget whose instance takes its value from a wire."""
-
-
-_WIRED = _Wired()
 
 
 def is_ui_format(content: Any) -> TypeGuard[dict[str, Any]]:
@@ -43,7 +35,7 @@ def is_ui_format(content: Any) -> TypeGuard[dict[str, Any]]:
 def read_ui(content: dict[str, Any]) -> Workflow:
     """Flatten a UI-format workflow, each subgraph instance on its own."""
     reader = _Reader(content)
-    reader.walk(_Graph(content), prefix="", active=True, promoted={}, path=())
+    reader.walk(Graph(content), prefix="", active=True, promoted={}, path=())
     return Workflow(
         "ui",
         tuple(reader.nodes),
@@ -53,43 +45,22 @@ def read_ui(content: dict[str, Any]) -> Workflow:
     )
 
 
-class _Graph:
-    """One graph (the root or a subgraph definition) with its malformed parts left out."""
-
-    def __init__(self, raw: Mapping[str, Any]) -> None:
-        self.nodes: dict[str, dict[str, Any]] = {}
-        nodes = raw.get("nodes")
-        for node in nodes if isinstance(nodes, list) else ():
-            if isinstance(node, dict) and _is_id(node.get("id")):
-                self.nodes.setdefault(str(node["id"]), node)
-        self.inputs = [entry for entry in _list(raw.get("inputs")) if isinstance(entry, dict)]
-        self.links = dict(_links(raw.get("links")))
-
-    def targets(self, slot: int) -> Iterator[tuple[str, int]]:
-        """(node id, input index) of everything that input ``slot`` of this subgraph feeds."""
-        wanted = [link_id for link_id in _list(self.inputs[slot].get("linkIds")) if _is_id(link_id)]
-        for link_id in wanted:
-            link = self.links.get(str(link_id))
-            if link is not None and link[0] == _SUBGRAPH_INPUT:
-                yield link[2], link[3]
-
-
 class _Reader:
     def __init__(self, content: Mapping[str, Any]) -> None:
         self.nodes: list[Node] = []
         self.notes: list[str] = []
         self.warnings: list[ReadWarning] = []
-        self._definitions: dict[str, _Graph] = {}
+        self._definitions: dict[str, Graph] = {}
         definitions = content.get("definitions")
-        for raw in _list(definitions.get("subgraphs")) if isinstance(definitions, dict) else ():
+        for raw in as_list(definitions.get("subgraphs")) if isinstance(definitions, dict) else ():
             if isinstance(raw, dict) and isinstance(raw.get("id"), str):
-                self._definitions[raw["id"]] = _Graph(raw)
+                self._definitions[raw["id"]] = Graph(raw)
         self._visited = 0
         self._widget_slots: dict[tuple[int, int], bool] = {}
 
     def walk(
         self,
-        graph: _Graph,
+        graph: Graph,
         *,
         prefix: str,
         active: bool,
@@ -98,8 +69,8 @@ class _Reader:
     ) -> None:
         """Add the nodes of ``graph``.
 
-        ``promoted``: the host's values (or ``_WIRED``) by inner node id and input name; ``path``: the
-        definitions we are inside of.
+        ``promoted``: the host's values (or what is wired to them) by inner node id and input name;
+        ``path``: the definitions we are inside of.
         """
         for node_id, raw in graph.nodes.items():
             # Counts instances too, not only what is kept: a few definitions that contain each other
@@ -117,7 +88,7 @@ class _Reader:
             node_active = active and raw.get("mode") not in _INACTIVE_MODES
             definition = self._definitions.get(node_type)
             if definition is None:
-                self._add(graph, prefix + node_id, raw, node_active, own)
+                self._add(graph, prefix, raw, node_active, own)
             elif node_type in path or len(path) >= _MAX_DEPTH:
                 self._warn("SUBGRAPH_CYCLE", "A subgraph that contains itself is not read.", prefix + node_id)
             else:
@@ -125,17 +96,17 @@ class _Reader:
                     definition,
                     prefix=f"{prefix}{node_id}:",
                     active=node_active,
-                    promoted=self._host_values(graph, definition, raw, own),
+                    promoted=self._host_values(graph, definition, prefix, raw, own),
                     path=(*path, node_type),
                 )
 
     def _add(
-        self, graph: _Graph, node_id: str, raw: dict[str, Any], active: bool, promoted: Mapping[str, Any]
+        self, graph: Graph, prefix: str, raw: dict[str, Any], active: bool, promoted: Mapping[str, Any]
     ) -> None:
         node_type = raw["type"]
         if node_type in _NOTE_TYPES:
             values = raw.get("widgets_values")
-            texts = values.values() if isinstance(values, dict) else _list(values)
+            texts = values.values() if isinstance(values, dict) else as_list(values)
             self.notes.extend(text for text in texts if isinstance(text, str))
             return
         properties = raw.get("properties")
@@ -143,21 +114,28 @@ class _Reader:
         if isinstance(properties, dict):
             models = embedded_models(properties.get("models"), active=active)
         named, positional = _widget_values(raw)
-        stated = {name: value for name, value in promoted.items() if value is not _WIRED}
+        given = {**wires(graph, raw, prefix), **promoted}
+        wired = {name: value for name, value in given.items() if isinstance(value, Wired)}
+        stated = {name: value for name, value in given.items() if name not in wired}
         self.nodes.append(
             Node(
-                id=node_id,
+                id=f"{prefix}{raw['id']}",
                 type=node_type,
                 active=active,
                 named={**named, **stated},
                 positional=positional,
-                linked=(_wired_inputs(graph, raw) | promoted.keys()) - stated.keys(),
+                wired=wired,
                 models=models,
             )
         )
 
     def _host_values(
-        self, graph: _Graph, definition: _Graph, raw: Mapping[str, Any], promoted: Mapping[str, Any]
+        self,
+        graph: Graph,
+        definition: Graph,
+        prefix: str,
+        raw: Mapping[str, Any],
+        promoted: Mapping[str, Any],
     ) -> dict[str, dict[str, Any]]:
         """Values for widgets inside ``definition``, as this instance of it (in ``graph``) states them.
 
@@ -166,7 +144,7 @@ class _Reader:
         slots = [slot for slot in range(len(definition.inputs)) if self._is_widget(definition, slot)]
         names = [str(definition.inputs[slot].get("name")) for slot in slots]
         stated = self._stated(definition, raw, slots, names)
-        stated.update(dict.fromkeys(_wired_inputs(graph, raw), _WIRED))
+        stated.update(wires(graph, raw, prefix))
         stated.update(promoted)
         values: dict[str, dict[str, Any]] = {}
         for slot, name in zip(slots, names, strict=True):
@@ -179,7 +157,7 @@ class _Reader:
         return values
 
     def _stated(
-        self, definition: _Graph, raw: Mapping[str, Any], slots: list[int], names: list[str]
+        self, definition: Graph, raw: Mapping[str, Any], slots: list[int], names: list[str]
     ) -> dict[str, Any]:
         """The instance's own values by the names of the definition's inputs."""
         named = raw.get("widgets_values_named")
@@ -197,11 +175,11 @@ class _Reader:
         return dict(zip(names, values, strict=False))
 
     def _by_proxy(
-        self, definition: _Graph, raw: Mapping[str, Any], values: list[Any], slots: list[int]
+        self, definition: Graph, raw: Mapping[str, Any], values: list[Any], slots: list[int]
     ) -> dict[str, Any]:
         """Values in the order of ``properties.proxyWidgets``: ``[[inner node id, widget name], …]``."""
         properties = raw.get("properties")
-        proxies = _list(properties.get("proxyWidgets")) if isinstance(properties, dict) else []
+        proxies = as_list(properties.get("proxyWidgets")) if isinstance(properties, dict) else []
         if len(proxies) != len(values):
             return {}
         names = {
@@ -217,7 +195,7 @@ class _Reader:
                     found[name] = value
         return found
 
-    def _is_widget(self, graph: _Graph, slot: int) -> bool:
+    def _is_widget(self, graph: Graph, slot: int) -> bool:
         """Whether input ``slot`` of a definition leads to a widget inside, however deep."""
         key = (id(graph), slot)
         if key not in self._widget_slots:
@@ -227,25 +205,25 @@ class _Reader:
             )
         return self._widget_slots[key]
 
-    def _leads_to_widget(self, graph: _Graph, target: str, index: int) -> bool:
+    def _leads_to_widget(self, graph: Graph, target: str, index: int) -> bool:
         node = graph.nodes.get(target)
         inner = self._definitions.get(str(node.get("type"))) if node else None
         if inner is not None:
             return index < len(inner.inputs) and self._is_widget(inner, index)
         return isinstance(self._input(graph, target, index).get("widget"), dict)
 
-    def _input_name(self, graph: _Graph, target: str, index: int) -> str | None:
+    def _input_name(self, graph: Graph, target: str, index: int) -> str | None:
         """The name under which the widget behind an inner input takes its value."""
         node = graph.nodes.get(target)
         inner = self._definitions.get(str(node.get("type"))) if node else None
         if inner is not None:
             name = inner.inputs[index].get("name") if index < len(inner.inputs) else None
             return name if isinstance(name, str) else None
-        return _widget_name(self._input(graph, target, index))
+        return widget_name(self._input(graph, target, index))
 
     @staticmethod
-    def _input(graph: _Graph, target: str, index: int) -> dict[str, Any]:
-        inputs = _list((graph.nodes.get(target) or {}).get("inputs"))
+    def _input(graph: Graph, target: str, index: int) -> dict[str, Any]:
+        inputs = as_list((graph.nodes.get(target) or {}).get("inputs"))
         entry = inputs[index] if 0 <= index < len(inputs) else None
         return entry if isinstance(entry, dict) else {}
 
@@ -264,56 +242,6 @@ def _widget_values(raw: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Any, .
         return {str(name): value for name, value in values.items()}, ()
     if not isinstance(values, list):
         return {}, ()
-    names = [name for entry in _list(raw.get("inputs")) if (name := _widget_name(entry)) is not None]
+    names = [name for entry in as_list(raw.get("inputs")) if (name := widget_name(entry)) is not None]
     aligned = align(names, values, complete=False)
     return (aligned, ()) if aligned is not None else ({}, tuple(values))
-
-
-def _widget_name(entry: Any) -> str | None:
-    widget = entry.get("widget") if isinstance(entry, dict) else None
-    name = widget.get("name") if isinstance(widget, dict) else None
-    return name if isinstance(name, str) else None
-
-
-def _wired_inputs(graph: _Graph, raw: Mapping[str, Any]) -> frozenset[str]:
-    """Names of a node's widgets that take their value from another node's output.
-
-    Not so for a PrimitiveNode, which mirrors its value into the widget, nor for the subgraph's own
-    input, where the host's value counts, or the widget's if the host states none.
-    """
-    names = set()
-    for entry in _list(raw.get("inputs")):
-        if not isinstance(entry, dict) or not _is_id(entry.get("link")):
-            continue
-        name = _widget_name(entry) or entry.get("name")
-        link = graph.links.get(str(entry["link"]))
-        if not isinstance(name, str) or link is None or link[0] == _SUBGRAPH_INPUT:
-            continue
-        if graph.nodes.get(link[0], {}).get("type") != _PRIMITIVE:
-            names.add(name)
-    return frozenset(names)
-
-
-def _links(raw: Any) -> Iterator[tuple[str, tuple[str, int, str, int]]]:
-    """(id, (origin id, origin slot, target id, target slot)) from both forms of ``links``."""
-    for link in _list(raw):
-        if isinstance(link, dict):
-            parts = [link.get(key) for key in ("id", "origin_id", "origin_slot", "target_id", "target_slot")]
-        elif isinstance(link, list) and len(link) >= 5:
-            parts = link[:5]
-        else:
-            continue
-        link_id, origin, origin_slot, target, target_slot = parts
-        if _is_id(link_id) and _is_id(origin) and _is_id(target):
-            slots = [
-                slot if isinstance(slot, int) and slot >= 0 else 0 for slot in (origin_slot, target_slot)
-            ]
-            yield str(link_id), (str(origin), slots[0], str(target), slots[1])
-
-
-def _is_id(value: Any) -> bool:
-    return isinstance(value, (str, int)) and not isinstance(value, bool)
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

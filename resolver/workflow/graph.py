@@ -1,0 +1,112 @@
+"""One graph of the UI format: its nodes by id, its links, and what comes in by wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from . import Wired
+
+SUBGRAPH_INPUT = "-10"
+"""The id of the node that stands for a subgraph's own inputs."""
+
+_PRIMITIVE = "PrimitiveNode"
+_REROUTE = "Reroute"
+_MAX_REROUTES = 100
+
+
+class Graph:
+    """One graph (the root or a subgraph definition) with its malformed parts left out."""
+
+    def __init__(self, raw: Mapping[str, Any]) -> None:
+        self.nodes: dict[str, dict[str, Any]] = {}
+        nodes = raw.get("nodes")
+        for node in nodes if isinstance(nodes, list) else ():
+            if isinstance(node, dict) and is_id(node.get("id")):
+                self.nodes.setdefault(str(node["id"]), node)
+        self.inputs = [entry for entry in as_list(raw.get("inputs")) if isinstance(entry, dict)]
+        self.links = dict(_links(raw.get("links")))
+
+    def targets(self, slot: int) -> Iterator[tuple[str, int]]:
+        """(node id, input index) of everything that input ``slot`` of this subgraph feeds."""
+        wanted = [link_id for link_id in as_list(self.inputs[slot].get("linkIds")) if is_id(link_id)]
+        for link_id in wanted:
+            link = self.links.get(str(link_id))
+            if link is not None and link[0] == SUBGRAPH_INPUT:
+                yield link[2], link[3]
+
+
+def widget_name(entry: Any) -> str | None:
+    """The name of the widget an input belongs to, if it belongs to one."""
+    widget = entry.get("widget") if isinstance(entry, dict) else None
+    name = widget.get("name") if isinstance(widget, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def wires(graph: Graph, raw: Mapping[str, Any], prefix: str) -> dict[str, Wired]:
+    """What a node takes from other nodes' outputs, by input name; ``prefix`` makes ids execution ids.
+
+    Left out are wires from a PrimitiveNode, which mirrors its value into the widget, and from the
+    subgraph's own input, where the host's value counts, or the widget's if the host states none.
+    """
+    found: dict[str, Wired] = {}
+    for entry in as_list(raw.get("inputs")):
+        if not isinstance(entry, dict) or not is_id(entry.get("link")):
+            continue
+        name = widget_name(entry) or entry.get("name")
+        origin = _origin(graph, str(entry["link"]))
+        if isinstance(name, str) and origin is not None and origin.get("type") != _PRIMITIVE:
+            found[name] = Wired(f"{prefix}{origin['id']}", only_text(origin.get("widgets_values")))
+    return found
+
+
+def only_text(values: Any) -> str | None:
+    """The one text among a node's values; ``None`` if there are none or several."""
+    texts = [
+        value
+        for value in (values.values() if isinstance(values, dict) else as_list(values))
+        if isinstance(value, str)
+    ]
+    return texts[0] if len(texts) == 1 else None
+
+
+def _origin(graph: Graph, link_id: str) -> Mapping[str, Any] | None:
+    """The node a wire comes from, through reroutes; ``None`` for the subgraph's own input."""
+    for _ in range(_MAX_REROUTES):
+        link = graph.links.get(link_id)
+        origin = graph.nodes.get(link[0]) if link is not None else None
+        if origin is None or origin.get("type") != _REROUTE:
+            return origin
+        first = next(iter(as_list(origin.get("inputs"))), None)
+        onward = first.get("link") if isinstance(first, dict) else None
+        if not is_id(onward):
+            return None
+        link_id = str(onward)
+    return None
+
+
+def _links(raw: Any) -> Iterator[tuple[str, tuple[str, int, str, int]]]:
+    """(id, (origin id, origin slot, target id, target slot)) from both forms of ``links``."""
+    for link in as_list(raw):
+        if isinstance(link, dict):
+            parts = [link.get(key) for key in ("id", "origin_id", "origin_slot", "target_id", "target_slot")]
+        elif isinstance(link, list) and len(link) >= 5:
+            parts = link[:5]
+        else:
+            continue
+        link_id, origin, origin_slot, target, target_slot = parts
+        if is_id(link_id) and is_id(origin) and is_id(target):
+            slots = [
+                slot if isinstance(slot, int) and slot >= 0 else 0 for slot in (origin_slot, target_slot)
+            ]
+            yield str(link_id), (str(origin), slots[0], str(target), slots[1])
+
+
+def is_id(value: Any) -> bool:
+    """Whether a value can be an id: older editors wrote numbers, newer ones texts."""
+    return isinstance(value, (str, int)) and not isinstance(value, bool)
+
+
+def as_list(value: Any) -> list[Any]:
+    """The list, or an empty one in place of anything else."""
+    return value if isinstance(value, list) else []
