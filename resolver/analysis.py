@@ -50,7 +50,7 @@ def analyze(
         if file is None and _is_special(found, library, options):
             continue
         try:
-            name = parse_model_name(found.value)
+            name = parse_model_name(_file_name(found, file))
         except UnsafeName as error:
             warnings.append(schemas.Notice(code=error.code, message=error.message, node_id=found.node.id))
             continue
@@ -64,7 +64,7 @@ def analyze(
                 node_type=found.node.type,
                 input=found.input,
                 value=found.value,
-                active=found.node.active,
+                active=found.active,
             )
         )
     models = [_judge(model, library) for model in wanted.values()]
@@ -79,11 +79,22 @@ def model_id(folder: str | None, name: str) -> str:
     return f"{folder or '?'}/{name}"
 
 
+def _file_name(found: FoundReference, file: LibraryFile | None) -> str:
+    """The name of the file that a value stands for."""
+    if not found.by_stem:
+        return found.value
+    # Nobody says which extension it has; nearly all that is published today is safetensors.
+    return file.name if file else f"{found.value}.safetensors"
+
+
 def _place(found: FoundReference, library: Snapshot) -> tuple[str | None, LibraryFile | None]:
     """The folder a value belongs to, and the file ComfyUI accepts for it."""
     folders = [canonical_folder(folder) for folder in found.folders]
     for folder in folders:
-        file = library.accepted(folder, found.value)
+        if found.by_stem:
+            file = library.by_stem(folder, found.value, anywhere=found.anywhere)
+        else:
+            file = library.accepted(folder, found.value)
         if file is not None:
             return folder, file
     for folder in folders:
@@ -95,7 +106,7 @@ def _place(found: FoundReference, library: Snapshot) -> tuple[str | None, Librar
 
 def _is_special(found: FoundReference, library: Snapshot, options: Options) -> bool:
     """Whether the value is one the node offers beside files (``None``, ``pixel_space``), not a file."""
-    if has_model_extension(found.value):
+    if has_model_extension(found.value) or found.by_stem:
         return False
     offered = options(found.node.type, found.input)
     if offered is not None:

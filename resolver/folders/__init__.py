@@ -5,13 +5,16 @@ Nothing of this is stated by ComfyUI, so it is gathered, the surest first:
 1. *stated* by the user in ``model_resolver_folders.yaml``,
 2. *observed* on the installed node classes (``observed.py``),
 3. *learned* from the official templates (``learned.py``), also for nodes that are not installed,
-4. learned by the input's name alone, where all known nodes agree (``lora_name`` -> ``loras``).
+4. learned by the input's name alone, where all known nodes agree (``lora_name`` -> ``loras``),
+5. the word in that name (``words.py``): ``lora_02`` -> ``loras``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from .words import folder_by_words
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,10 @@ class FolderKnowledge:
             return ()  # installed, and this input lists no models
         folder = self.by_input.get(input_name)
         return (folder,) if folder else ()
+
+    def guess(self, input_name: str) -> str | None:
+        """The folder an input's name alone speaks of, whatever the node."""
+        return self.by_input.get(input_name) or folder_by_words(input_name)
 
     def is_choice(self, node_type: str, input_name: str) -> bool:
         """Whether an installed node offers a fixed choice without model files there."""

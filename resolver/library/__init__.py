@@ -89,6 +89,15 @@ class Snapshot:
         """The file of that name (with ``/``) in a folder."""
         return self._by_folder.get(folder, {}).get(name)
 
+    def by_stem(self, folder: str, name: str, *, anywhere: bool) -> LibraryFile | None:
+        """The file of that name with any extension the folder lists; ``anywhere``: in any subfolder."""
+        wanted = to_posix(name)
+        for file in self._by_folder.get(folder, {}).values():
+            stem = file.name.rsplit(".", 1)[0]
+            if wanted in (stem, file.name) or (anywhere and basename(stem) == wanted):
+                return file
+        return None
+
     def named(self, file_name: str) -> list[LibraryFile]:
         """Files of equal file name, in any folder and subfolder."""
         return list(self._by_basename.get(_fold(file_name), ()))

@@ -44,7 +44,7 @@ def widget_name(entry: Any) -> str | None:
 
 
 def wires(graph: Graph, raw: Mapping[str, Any], prefix: str) -> dict[str, Wired]:
-    """What a node takes from other nodes' outputs, by input name; ``prefix`` makes ids execution ids.
+    """What a node's widgets take from other nodes' outputs, by name; ``prefix`` makes ids execution ids.
 
     Left out are wires from a PrimitiveNode, which mirrors its value into the widget, and from the
     subgraph's own input, where the host's value counts, or the widget's if the host states none.
@@ -53,9 +53,10 @@ def wires(graph: Graph, raw: Mapping[str, Any], prefix: str) -> dict[str, Wired]
     for entry in as_list(raw.get("inputs")):
         if not isinstance(entry, dict) or not is_id(entry.get("link")):
             continue
-        name = widget_name(entry) or entry.get("name")
+        # Other inputs take objects: what a loader gives is a model, not its name.
+        name = widget_name(entry)
         origin = _origin(graph, str(entry["link"]))
-        if isinstance(name, str) and origin is not None and origin.get("type") != _PRIMITIVE:
+        if name is not None and origin is not None and origin.get("type") != _PRIMITIVE:
             found[name] = Wired(f"{prefix}{origin['id']}", only_text(origin.get("widgets_values")))
     return found
 

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from ..names import to_posix
 from . import EmbeddedModel, Node, Workflow
 from .align import named_values
+from .nested import Leaf, leaves
+from .prompt_text import tags
 
 MODEL_EXTENSIONS = (
     ".safetensors",
@@ -27,6 +29,10 @@ MODEL_EXTENSIONS = (
     ".onnx",
 )
 _MAX_NAME = 1024
+_MAX_TEXT = 100_000
+
+_STACK_KEYS = ("name", "lora")
+_NONE = ("None", "none")
 
 # These live in the editor only. A PrimitiveNode's value is mirrored in the widget it feeds.
 _EDITOR_ONLY = frozenset({"PrimitiveNode", "Reroute", "Note", "MarkdownNote"})
@@ -41,6 +47,8 @@ class Knowledge(Protocol):
 
     def is_choice(self, node_type: str, input_name: str) -> bool: ...
 
+    def guess(self, input_name: str) -> str | None: ...
+
     def is_installed(self, node_type: str) -> bool: ...
 
 
@@ -49,7 +57,9 @@ class FoundReference:
     """One value that names a model.
 
     ``folders``: where its input loads from, the main one first; empty if nothing tells.
-    ``metadata``: the workflow's own entry for this file, if it has one.
+    ``metadata``: the workflow's own entry for this file, if it has one. ``active``: whether it takes
+    part in a run. ``by_stem``: the value is a name without its extension, as stacks and prompts write
+    them; ``anywhere``: then a file of that name in any subfolder will do.
     """
 
     node: Node
@@ -57,6 +67,9 @@ class FoundReference:
     value: str
     folders: tuple[str, ...]
     metadata: EmbeddedModel | None
+    active: bool
+    by_stem: bool = False
+    anywhere: bool = False
 
 
 def find_references(workflow: Workflow, knowledge: Knowledge) -> Iterator[FoundReference]:
@@ -73,26 +86,81 @@ def find_references(workflow: Workflow, knowledge: Knowledge) -> Iterator[FoundR
         if node.type in _EDITOR_ONLY:
             continue
         own = {to_posix(entry.name): entry for entry in node.models}
+        seen = _Entries(own, shared)
         values = named_values(node, knowledge.order(node.type))
         for name, value in _own_and_wired(node, values, knowledge):
-            if not _is_name(value):
-                continue
-            folders = knowledge.folders(node.type, name)
-            entry = own.get(to_posix(value))
-            if folders:
-                # The node's own entry may speak of another input of equal value, but of no other file.
-                yield FoundReference(node, name, value, folders, entry or shared.get(to_posix(value)))
-            elif entry is not None:
-                folders = (entry.directory,) if entry.directory else ()
-                yield FoundReference(node, name, value, folders, entry)
-            elif (
-                has_model_extension(value)
-                and node.id not in feeding
-                and _may_hold_a_model(knowledge, node.type, name)
-            ):
-                entry = shared.get(to_posix(value))
-                folders = (entry.directory,) if entry and entry.directory else ()
-                yield FoundReference(node, name, value, folders, entry)
+            if _is_name(value):
+                found = _named(node, name, value, knowledge, seen, feeds=node.id in feeding)
+                if found is not None:
+                    yield found
+                    continue
+            yield from _in_text(node, name, value)
+            yield from _inside(node, name, value, knowledge, seen)
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """Metadata by name: the node's own goes first, any node's of the workflow next."""
+
+    own: Mapping[str, EmbeddedModel]
+    shared: Mapping[str, EmbeddedModel]
+
+    def of(self, value: str) -> EmbeddedModel | None:
+        name = to_posix(value)
+        return self.own.get(name) or self.shared.get(name)
+
+
+def _named(
+    node: Node, name: str, value: str, knowledge: Knowledge, entries: _Entries, *, feeds: bool
+) -> FoundReference | None:
+    """The reference that a plain value is, by what is known of its input."""
+    folders = knowledge.folders(node.type, name)
+    entry = entries.of(value)
+    if not folders:
+        by_extension = (
+            has_model_extension(value) and not feeds and _may_hold_a_model(knowledge, node.type, name)
+        )
+        if to_posix(value) not in entries.own and not by_extension:
+            return None
+        guess = None if knowledge.is_installed(node.type) else knowledge.guess(name)
+        folder = entry.directory if entry and entry.directory else guess
+        folders = (folder,) if folder else ()
+    return FoundReference(node, name, value, folders, entry, node.active)
+
+
+def _in_text(node: Node, name: str, value: object) -> Iterator[FoundReference]:
+    if isinstance(value, str) and len(value) <= _MAX_TEXT:
+        for tag in dict.fromkeys(tags(value)):
+            by_stem = not has_model_extension(tag.name)
+            yield FoundReference(
+                node, name, tag.name, (tag.folder,), None, node.active, by_stem, tag.anywhere
+            )
+
+
+def _inside(
+    node: Node, name: str, value: object, knowledge: Knowledge, entries: _Entries
+) -> Iterator[FoundReference]:
+    for leaf in leaves(name, value):
+        if not _is_name(leaf.text):
+            continue
+        active = node.active and leaf.on
+        entry = entries.of(leaf.text)
+        folders = knowledge.folders(node.type, leaf.key) or _guessed(leaf, knowledge)
+        if has_model_extension(leaf.text):
+            if not folders and entry is not None and entry.directory:
+                folders = (entry.directory,)
+            yield FoundReference(node, leaf.path, leaf.text, folders, entry, active)
+        elif leaf.in_stack and leaf.key in _STACK_KEYS and "loras" in folders and leaf.text not in _NONE:
+            yield FoundReference(node, leaf.path, leaf.text, ("loras",), entry, active, True, True)
+
+
+def _guessed(leaf: Leaf, knowledge: Knowledge) -> tuple[str, ...]:
+    """The folder by the names on the way to a text, the innermost first: ``loras.0.name`` -> ``loras``."""
+    for part in reversed(leaf.path.split(".")):
+        folder = knowledge.guess(part)
+        if folder is not None:
+            return (folder,)
+    return ()
 
 
 def _own_and_wired(node: Node, values: Mapping[str, Any], knowledge: Knowledge) -> Iterator[tuple[str, Any]]:
