@@ -109,6 +109,29 @@ def test_inputs_without_widgets_take_no_place_among_host_values() -> None:
     assert found["1:7"].named["lora_name"] == "host.safetensors"
 
 
+@pytest.mark.parametrize("separator", [">", "/"])
+def test_group_nodes_are_read_with_the_values_of_each_instance(separator: str) -> None:
+    inner = [
+        node(-1, "CheckpointLoaderSimple", ["inner.ckpt"], index=0),
+        node(-1, LORA, ["inner.safetensors", 1.0], index=1),
+    ]
+    groups = {"groupNodes": {"pair": {"nodes": inner, "links": [], "external": []}}}
+    content = workflow(
+        node(5, f"workflow{separator}pair", ["one.ckpt", "one.safetensors", 0.5]),
+        node(6, f"workflow{separator}pair", ["does not fit"], mode=4),
+        extra=groups,
+    )
+    found = nodes(content)
+    assert found["5:0"].positional == ("one.ckpt",)
+    assert found["5:1"].positional == ("one.safetensors", 0.5)
+    assert (found["6:0"].positional, found["6:0"].active) == (("inner.ckpt",), False)
+
+
+def test_a_group_that_contains_itself_ends() -> None:
+    groups = {"groupNodes": {"x": {"nodes": [node(-1, "workflow>x")]}}}
+    assert "1" not in nodes(workflow(node(1, "workflow>x"), extra=groups))
+
+
 def test_a_wired_widget_does_not_speak_for_itself() -> None:
     loader = node(
         2, LORA, ["stale.safetensors", 1.0], inputs=[widget("lora_name", 9), widget("strength_model")]

@@ -19,6 +19,7 @@ from typing import Any, TypeGuard
 from . import EmbeddedModel, Node, ReadWarning, Wired, Workflow
 from .align import align
 from .graph import Graph, as_list, widget_name, wires
+from .groups import group_nodes, instance
 from .metadata import embedded_models
 
 _INACTIVE_MODES = (2, 4)
@@ -55,6 +56,7 @@ class _Reader:
         for raw in as_list(definitions.get("subgraphs")) if isinstance(definitions, dict) else ():
             if isinstance(raw, dict) and isinstance(raw.get("id"), str):
                 self._definitions[raw["id"]] = Graph(raw)
+        self._groups = group_nodes(content)
         self._visited = 0
         self._widget_slots: dict[tuple[int, int], bool] = {}
 
@@ -87,7 +89,16 @@ class _Reader:
             own = promoted.get(node_id, {})
             node_active = active and raw.get("mode") not in _INACTIVE_MODES
             definition = self._definitions.get(node_type)
-            if definition is None:
+            if node_type in self._groups and node_type not in path:
+                group = Graph({"nodes": list(instance(self._groups[node_type], raw))})
+                self.walk(
+                    group,
+                    prefix=f"{prefix}{node_id}:",
+                    active=node_active,
+                    promoted={},
+                    path=(*path, node_type),
+                )
+            elif definition is None:
                 self._add(graph, prefix, raw, node_active, own)
             elif node_type in path or len(path) >= _MAX_DEPTH:
                 self._warn("SUBGRAPH_CYCLE", "A subgraph that contains itself is not read.", prefix + node_id)
