@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 _EXAMPLE = """# folder/name  URL  [SHA-256], one model a line
@@ -32,7 +33,16 @@ class EnsureModels:
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
+    @classmethod
+    def IS_CHANGED(cls, models: str, **_: Any) -> str:
+        """Which of the files are here: ComfyUI runs the node again when that changes."""
+        from .server_routes import get_resolver
+
+        library = get_resolver().library.snapshot()
+        return ",".join(str(library.find(item.folder, item.filename) is not None) for item in _items(models))
+
     def ensure(self, models: str, value: Any = None, unique_id: str | None = None) -> tuple[Any]:
+        from .resolver.errors import Conflict
         from .resolver.fetch import fetch
         from .server_routes import get_resolver
 
@@ -40,6 +50,7 @@ class EnsureModels:
         library = resolver.library.snapshot()
         items = [item for item in _items(models) if library.find(item.folder, item.filename) is None]
         show, stop_if_interrupted = _progress(unique_id), _interruption()
+        before = {download.id for download in resolver.engine.submit(resolver.downloads.list()).result()}
         state: dict[str, Any] = {}
         try:
             for download in resolver.engine.iterate(lambda: fetch(resolver, items)) if items else ():
@@ -48,9 +59,10 @@ class EnsureModels:
                     state[download.id] = download
                     show(list(state.values()))
         except BaseException:
-            # The run was cancelled: keep what has come, so that the next run goes on from there.
-            for name, download in state.items():
-                if download.status in ("queued", "active"):
+            # The run was cancelled: keep what has come, so that the next run goes on from there. What
+            # somebody else had begun goes on, and one that has just ended cannot be paused.
+            for name in state.keys() - before:
+                with suppress(Conflict):
                     resolver.engine.submit(resolver.downloads.pause(name)).result()
             raise
         failed = [download for download in state.values() if download.status != "completed"]

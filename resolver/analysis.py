@@ -10,30 +10,28 @@ from .errors import UnsafeName
 from .folders import FolderKnowledge
 from .host import canonical_folder
 from .library import LibraryFile, Snapshot
-from .names import basename, parse_model_name, to_posix
+from .names import is_generic_name, parse_model_name, to_posix
 from .workflow import EmbeddedModel, Workflow
 from .workflow.references import FoundReference, find_references, has_model_extension
 
 Options = Callable[[str, str], frozenset[str] | None]
 """(node type, input) -> what ComfyUI offers there now, special values included; None if unknown."""
 
-# The same file name in another place is the same file only if the name says anything.
-_GENERIC_NAMES = frozenset(
-    f"{stem}{extension}"
-    for stem in ("model", "diffusion_pytorch_model", "pytorch_model", "adapter_model", "pytorch_lora_weights")
-    for extension in (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".fp16.safetensors")
-)
-
 
 @dataclass
 class _Wanted:
-    """A model being put together from its references."""
+    """A model being put together from its references.
+
+    ``accepted``: ComfyUI takes every one of them as it stands; ``file`` is what it loads, if it is a file
+    of a model folder (nodes that fetch their own offer names of files that are not there yet).
+    """
 
     folder: str | None
     name: str
     file: LibraryFile | None
     metadata: EmbeddedModel | None
     references: list[schemas.Reference] = field(default_factory=list)
+    accepted: bool = True
 
 
 def analyze(
@@ -47,16 +45,20 @@ def analyze(
     warnings = [schemas.Notice(code=w.code, message=w.message, node_id=w.node_id) for w in workflow.warnings]
     for found in find_references(workflow, knowledge):
         folder, file = _place(found, library)
-        if file is None and _is_special(found, library, options):
-            continue
+        accepted = file is not None
+        if file is None:
+            offered = options(found.node.type, found.input)
+            accepted = offered is not None and found.value in offered
+            if _is_no_model(found, library, offered):
+                continue
         try:
             name = parse_model_name(_file_name(found, file))
         except UnsafeName as error:
             warnings.append(schemas.Notice(code=error.code, message=error.message, node_id=found.node.id))
             continue
         model = wanted.setdefault((folder, name), _Wanted(folder, name, file, found.metadata))
-        if file is None:
-            model.file = None  # one spelling of the name that ComfyUI does not accept is one too many
+        if not accepted:
+            model.accepted = False  # one spelling of the name that ComfyUI does not accept is one too many
         model.metadata = model.metadata or found.metadata
         model.references.append(
             schemas.Reference(
@@ -104,15 +106,14 @@ def _place(found: FoundReference, library: Snapshot) -> tuple[str | None, Librar
     return (folders[0] if folders else None), None
 
 
-def _is_special(found: FoundReference, library: Snapshot, options: Options) -> bool:
-    """Whether the value is one the node offers beside files (``None``, ``pixel_space``), not a file."""
+def _is_no_model(found: FoundReference, library: Snapshot, offered: frozenset[str] | None) -> bool:
+    """Whether a value without a model's extension is one of a node's special ones (None, pixel_space, …)."""
     if has_model_extension(found.value) or found.by_stem:
         return False
-    offered = options(found.node.type, found.input)
-    if offered is not None:
-        return found.value in offered or not _can_be_listed(found, library)
-    # Nobody can say what the node offers; lists of model files have extensions.
-    return found.metadata is None
+    if offered is None:
+        # Nobody can say what the node offers: lists of model files have extensions, mostly.
+        return found.metadata is None
+    return found.value in offered or not _can_be_listed(found, library)
 
 
 def _can_be_listed(found: FoundReference, library: Snapshot) -> bool:
@@ -124,8 +125,8 @@ def _can_be_listed(found: FoundReference, library: Snapshot) -> bool:
 
 def _judge(model: _Wanted, library: Snapshot) -> schemas.Model:
     alternatives: list[schemas.Alternative] = []
-    status: schemas.Status = "present" if model.file else "missing"
-    if model.file is None and basename(model.name).lower() not in _GENERIC_NAMES:
+    status: schemas.Status = "present" if model.accepted else "missing"
+    if not model.accepted and not is_generic_name(model.name):
         by_path: dict[str, schemas.Alternative] = {}
         for alternative in (_alternative(model, file) for file in library.named(model.name)):
             # Two folders may share a root (unet_gguf, diffusion_models): one file, one alternative.
@@ -142,8 +143,8 @@ def _judge(model: _Wanted, library: Snapshot) -> schemas.Model:
         name=model.name,
         status=status,
         active=any(reference.active for reference in model.references),
-        path=model.file.path if model.file else None,
-        size=model.file.size if model.file else None,
+        path=model.file.path if model.file and model.accepted else None,
+        size=model.file.size if model.file and model.accepted else None,
         sha256=metadata.sha256 if metadata else None,
         url=metadata.url if metadata else None,
         references=model.references,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import AsyncIterator, Collection, Sequence
+from functools import cache
 from typing import Any
 
 from . import analysis, schemas
@@ -41,11 +42,12 @@ class Resolver:
         self.settings = settings.values
         self.setting_origins = settings.origins
         self.host = host
-        self.engine = Engine()
+        # First what can refuse its settings, then what holds files and threads.
+        self.client = HttpClient(self.settings)
         self.events = EventHub(host)
         self.library = Library(host)
         self.store = Store(host.data_directory / "store.sqlite3")
-        self.client = HttpClient(self.settings)
+        self.engine = Engine()
         self.downloads = DownloadQueue(
             self.store,
             host,
@@ -62,7 +64,11 @@ class Resolver:
     def start(self) -> None:
         """Start the engine and take up the downloads that an earlier process left unfinished."""
         self.engine.start()
-        self.engine.submit(self.downloads.start()).result()
+        try:
+            self.engine.submit(self.downloads.start()).result()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Leave everything in a state that a later process can take up, and stop the engine."""
@@ -78,6 +84,7 @@ class Resolver:
         ``afresh``: what is known of node types is gathered anew (see ``knowledge``).
         """
 
+        @cache
         def offered(node_type: str, input_name: str) -> frozenset[str] | None:
             return options(self.host, node_type, input_name)
 
@@ -149,6 +156,7 @@ class Resolver:
         return await probe(self.client, url)
 
     async def _stop(self) -> None:
+        self.events.close()
         await self.downloads.stop()
         await self.client.close()
 

@@ -74,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
 
     resolve = command("resolve", _resolve, "Find the missing models of workflows, and download them.")
     resolve.add_argument("files", metavar="FILE", nargs="+", help="workflow JSON; - reads standard input")
-    resolve.add_argument("--download", action="store_true", help="download what was found for certain")
+    resolve.add_argument(
+        "--download", action="store_true", help="download what was found (exact or probable)"
+    )
     resolve.add_argument("--yes", action="store_true", help="do not ask before downloading")
     resolve.add_argument("--dry-run", action="store_true", help="say what would be downloaded, and stop")
     resolve.add_argument("--offline", action="store_true", help="ask no server; only what is on this machine")
@@ -144,8 +146,8 @@ def _resolve(arguments: argparse.Namespace, console: Console) -> int:
                 else:
                     items[chosen.folder, chosen.filename] = chosen
         wanted = list(items.values())
-        if wanted and not (arguments.download and not arguments.dry_run):
-            console.plan(wanted)
+        if wanted and (arguments.dry_run or not arguments.download):
+            console.plan(wanted, dry_run=arguments.dry_run)
             complete = False
         elif wanted:
             if not arguments.yes and not console.confirm(wanted):

@@ -93,9 +93,14 @@ class Console:
         for error in resolution.errors:
             self.note(f"    {error.source}: {error.message} [{error.code}]")
 
-    def plan(self, items: Sequence[schemas.DownloadItem]) -> None:
+    def plan(self, items: Sequence[schemas.DownloadItem], *, dry_run: bool) -> None:
         total = human_size(sum(item.size or 0 for item in items))
-        self.note(f"{len(items)} files can be downloaded ({total}): run again with --download.")
+        if dry_run:
+            for item in items:
+                self.note(f"  would fetch {item.folder}/{item.filename}  {human_size(item.size)}  {item.url}")
+            self.note(f"{len(items)} files would be downloaded ({total}).")
+        else:
+            self.note(f"{len(items)} files can be downloaded ({total}): run again with --download.")
 
     def confirm(self, items: Sequence[schemas.DownloadItem]) -> bool:
         """Ask the person at the terminal; without one, nothing is downloaded unasked."""

@@ -18,6 +18,7 @@ class _Listener:
     def __init__(self) -> None:
         self._waiting: OrderedDict[str, Event] = OrderedDict()
         self._ready = asyncio.Event()
+        self._ended = False
 
     def put(self, subject: str, event: Event) -> None:
         # A slow listener gets the newest state later, never a backlog of old ones.
@@ -25,8 +26,15 @@ class _Listener:
         self._waiting[subject] = event
         self._ready.set()
 
-    async def get(self) -> Event:
+    def end(self) -> None:
+        self._ended = True
+        self._ready.set()
+
+    async def get(self) -> Event | None:
+        """The next event, or ``None`` once there will be no more."""
         while not self._waiting:
+            if self._ended:
+                return None
             self._ready.clear()
             await self._ready.wait()
         return self._waiting.popitem(last=False)[1]
@@ -45,12 +53,17 @@ class EventHub:
         for listener in self._listeners:
             listener.put(f"{name}/{data.get('id', '')}", (name, data))
 
+    def close(self) -> None:
+        """End all listening."""
+        for listener in self._listeners:
+            listener.end()
+
     async def listen(self) -> AsyncGenerator[Event, None]:
-        """All events from now on, for ever."""
+        """All events from now on, until the hub is closed."""
         listener = _Listener()
         self._listeners.add(listener)
         try:
-            while True:
-                yield await listener.get()
+            while (event := await listener.get()) is not None:
+                yield event
         finally:
             self._listeners.discard(listener)

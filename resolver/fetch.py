@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 
 from . import schemas
 from .app import Resolver
+from .host import canonical_folder
+from .names import parse_model_name
 
 ENDED = ("completed", "failed", "cancelled")
 
@@ -50,11 +52,16 @@ async def _begun(resolver: Resolver, items: Sequence[schemas.DownloadItem]) -> l
         for download in await resolver.downloads.list()
         if download.status not in ENDED
     }
-    new = [item for item in items if (item.folder, item.filename) not in unfinished]
+    new = [item for item in items if _place(item) not in unfinished]
     submitted = await resolver.downloads.submit(new) if new else []
     known = unfinished | {(download.folder, download.filename): download for download in submitted}
-    begun = [known[item.folder, item.filename] for item in items]
+    begun = [known[_place(item)] for item in items]
     return [
         await resolver.downloads.resume(download.id) if download.status == "paused" else download
         for download in begun
     ]
+
+
+def _place(item: schemas.DownloadItem) -> tuple[str, str]:
+    """Folder and name as the queue writes them. Raises ``UnsafeName``."""
+    return canonical_folder(item.folder), parse_model_name(item.filename)

@@ -23,7 +23,8 @@ _KEEP_SECONDS = 600.0
 _KEEP_FAILURE_SECONDS = 30.0
 
 _NEEDS = {"GATED": "licence", "UNAUTHORIZED": "token", "TOKEN_REJECTED": "token"}
-_GONE = frozenset({"NOT_FOUND", "NOT_FOUND_OR_PRIVATE"})
+_GONE = frozenset({"NOT_FOUND", "NOT_FOUND_OR_PRIVATE", "NOT_A_MODEL"})
+_PAGES = ("text/html", "application/xhtml+xml")
 
 
 class RemoteFile(Protocol):
@@ -34,6 +35,9 @@ class RemoteFile(Protocol):
 
     @property
     def sha256(self) -> str | None: ...
+
+    @property
+    def content_type(self) -> str | None: ...
 
 
 Probe = Callable[[str], Awaitable[RemoteFile]]
@@ -77,7 +81,15 @@ class ResolutionService:
 
         async def one(model: Wanted) -> schemas.Resolution:
             async with limit:
-                return await self._resolve(model, context, sources, online)
+                try:
+                    return await self._resolve(model, context, sources, online)
+                except Exception as error:
+                    # Whatever goes wrong for one model must not cost the others their answers.
+                    log.exception("%s could not be resolved", model.id)
+                    failed = schemas.SourceError(
+                        source="resolver", code="INTERNAL", message=type(error).__name__
+                    )
+                    return schemas.Resolution(id=model.id, state="not_found", errors=[failed])
 
         tasks = [asyncio.create_task(one(model)) for model in wanted]
         try:
@@ -92,7 +104,9 @@ class ResolutionService:
     ) -> schemas.Resolution:
         errors: list[schemas.SourceError] = []
         answers = await asyncio.gather(*(self._ask(source, wanted, context, errors) for source in sources))
-        offers = [self._checked(offer) for answer in answers for offer in answer]
+        offers = [
+            checked for answer in answers for offer in answer if (checked := self._checked(offer)) is not None
+        ]
         if online:
             offers = await self._probed(wanted, offers, errors)
         candidates = rank(wanted, offers)
@@ -117,12 +131,12 @@ class ResolutionService:
         errors.append(schemas.SourceError(source=source.name, code=code, message=message))
         return []
 
-    def _checked(self, offer: Offer) -> Offer:
-        """An offer whose host is not allowed is shown, with what the user has to do."""
+    def _checked(self, offer: Offer) -> Offer | None:
+        """The offer; where its host is not allowed, with what to do; ``None`` if it is refused for good."""
         try:
             self._allowed(offer.url)
-        except UrlRefused:
-            return replace(offer, needs="allowed_host")
+        except UrlRefused as error:
+            return replace(offer, needs="allowed_host") if error.code == "URL_HOST_NOT_ALLOWED" else None
         return offer
 
     async def _probed(
@@ -169,6 +183,8 @@ class ResolutionService:
         try:
             remote = await self._probe(url)
             answer = _Answer(remote.size, remote.sha256)
+            if (remote.content_type or "").lower().startswith(_PAGES):
+                answer = _Answer(error=DownloadError("This is a page, not a file.", code="NOT_A_MODEL"))
         except DownloadError as error:
             answer = _Answer(error=error)
         except UrlRefused as error:

@@ -247,6 +247,15 @@ def _refuse_unknown(environ: Mapping[str, str], origin: str) -> None:
         raise SettingsError(f"The setting {name} in {origin} is unknown. Check its spelling.", setting=name)
 
 
+def yaml_problem(error: Exception) -> str:
+    """What is wrong with a YAML file, and where; never its text, which may hold a secret."""
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark
+        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        return f"{error.problem or 'it is malformed'}{where}"
+    return error.strerror or "it cannot be opened" if isinstance(error, OSError) else "it is not YAML"
+
+
 def _read_yaml(config: str | None, user_directory: Path | None) -> dict[str, Any]:
     path = Path(config) if config else user_directory / CONFIG_FILE if user_directory else None
     if path is None or not path.is_file():
@@ -256,7 +265,9 @@ def _read_yaml(config: str | None, user_directory: Path | None) -> dict[str, Any
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"The settings file {path} cannot be read: {error}", setting=str(path)) from None
+        raise SettingsError(
+            f"The settings file {path} cannot be read: {yaml_problem(error)}.", setting=str(path)
+        ) from None
     if not isinstance(content, dict):
         raise SettingsError(
             f"The settings file {path} must be a mapping of names to values.", setting=str(path)

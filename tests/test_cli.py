@@ -142,6 +142,15 @@ def test_download_takes_its_name_from_the_url_and_checks_the_hash(root: Path, hu
     assert [file["name"] for file in lines(found)] == [held.name]
 
 
+def test_download_takes_former_folder_names_and_other_separators(root: Path) -> None:
+    world = World.for_urls([URL], sizes=100_000)
+    with running_hub(world) as hub:
+        arguments = ("download", URL, "--folder", "unet", "--filename", "sub\\x.safetensors")
+        outcome = run(*arguments, "--comfyui-root", str(root), hub=hub)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert (root / "models" / "diffusion_models" / "sub" / "x.safetensors").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

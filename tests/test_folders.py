@@ -88,6 +88,21 @@ def test_markers_show_the_folder_behind_each_input(host: FakeHost) -> None:
     assert "Broken" not in observed
 
 
+def test_a_class_that_keeps_its_list_keeps_the_real_one(host: FakeHost) -> None:
+    class Keeping:
+        kept: list[str] | None = None
+
+        @classmethod
+        def INPUT_TYPES(cls) -> dict[str, Any]:
+            if cls.kept is None:
+                cls.kept = host.get_filename_list("loras")
+            return {"required": {"lora": (cls.kept,)}}
+
+    host.nodes["Keeping"] = Keeping
+    observe(host)
+    assert options(host, "Keeping", "lora") == {"mine.safetensors"}
+
+
 def test_what_a_node_offers_now_includes_its_special_values(host: FakeHost) -> None:
     assert options(host, "Plain", "lora_name") == {"None", "mine.safetensors"}
     assert options(host, "Plain", "strength") is None

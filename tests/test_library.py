@@ -139,6 +139,23 @@ def test_special_values_and_names_to_save_under_are_not_models(host: FakeHost) -
     assert judge(host, *nodes, offered=frozenset({"None", "pixel_space"})).models == []
 
 
+def test_what_a_node_offers_itself_is_present(host: FakeHost) -> None:
+    own = node(1, "Own", ["rife47.pth", "a"], inputs=[widget("file"), widget("mode")])
+    offered = frozenset({"rife47.pth", "rife49.pth"})
+    assert [(m.status, m.path) for m in judge(host, own, offered=offered).models] == [("present", None)]
+    assert [m.status for m in judge(host, own, offered=frozenset({"rife49.pth"})).models] == ["missing"]
+
+
+def test_metadata_of_another_folder_says_nothing(host: FakeHost) -> None:
+    name = "diffusion_pytorch_model.safetensors"
+    other = node(
+        1, "VAELoader", [name], inputs=[widget("vae_name")], properties=metadata(name, "vae", hash="ab" * 32)
+    )
+    models = {model.id: model for model in judge(host, other, {**lora(name), "id": 2}).models}
+    assert models[f"vae/{name}"].sha256 == "ab" * 32
+    assert (models[f"loras/{name}"].sha256, models[f"loras/{name}"].url) == (None, None)
+
+
 def test_one_model_with_several_references_is_active_if_one_of_them_is(host: FakeHost) -> None:
     model = one(host, lora("a.safetensors", mode=4), {**lora("a.safetensors"), "id": 2})
     assert (model.active, [reference.active for reference in model.references]) == (True, [False, True])

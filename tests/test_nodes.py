@@ -55,6 +55,9 @@ def test_it_fetches_what_is_missing_and_nothing_else(comfyui: ComfyHostProcess, 
     asked = len(hub.log.entries())
     assert run(comfyui, lines)["status"]["status_str"] == "success"
     assert len(hub.log.entries()) == asked, "it is here already, so nobody is asked"
+    landed.unlink()
+    assert run(comfyui, lines)["status"]["status_str"] == "success"
+    assert landed.read_bytes() == held.content, "a file that went away is fetched again"
 
 
 @pytest.mark.parametrize(

@@ -213,6 +213,7 @@ def test_openapi_describes_every_route(comfyui: ComfyHostProcess) -> None:
         ("/downloads", {"items": []}, (400, "BODY_INVALID")),
         ("/downloads", {"items": [{"folder": "vae"}]}, (400, "BODY_INVALID")),
         ("/downloads", b"{", (400, "BODY_NOT_JSON")),
+        ("/analyze", None, (400, "WORKFLOW_NOT_JSON")),
         ("/downloads/nobody/cancel", None, (404, "DOWNLOAD_UNKNOWN")),
     ],
 )
@@ -251,6 +252,42 @@ def test_a_bad_item_stops_its_whole_request(
     assert (status, body["error"]["code"]) == (400, expected)
     downloads = ask(comfyui, "GET", f"{PREFIX}/downloads")[1]["downloads"]
     assert not [download for download in downloads if download["filename"] == "never.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"Content-Type": "multipart/form-data"}, b"x"),
+        ({"Content-Type": "multipart/form-data; boundary=x"}, b"garbage"),
+        ({"Content-Type": "multipart/form-data; boundary=x"}, b"--x\r\nbad header\r\n\r\n\r\n--x--\r\n"),
+        ({"Content-Type": "multipart/mixed; boundary=x"}, b"--x\r\n\r\n\r\n--x--\r\n"),
+        ({"Content-Type": "application/json", "Content-Encoding": "gzip"}, b"not gzip"),
+    ],
+)
+def test_malformed_bodies_are_told_from_failures(
+    comfyui: ComfyHostProcess, headers: dict[str, str], body: bytes
+) -> None:
+    status, answer = ask(comfyui, "POST", f"{PREFIX}/analyze", body, {**headers, "X-Model-Resolver": "1"})
+    assert status in (400, 415), answer
+
+
+def test_half_characters_are_answered(comfyui: ComfyHostProcess) -> None:
+    body = b'{"workflow": {"nodes": [{"id": "\\ud800", "type": "\\udfff", "widgets_values": ["x.pt"]}]}}'
+    assert ask(comfyui, "POST", f"{PREFIX}/analyze", body, JSON)[0] == 200
+    assert ask(comfyui, "POST", f"{PREFIX}/resolve", body, JSON)[1][-1] == {"done": True}
+
+
+def test_head_of_the_events_ends(comfyui: ComfyHostProcess) -> None:
+    assert ask(comfyui, "HEAD", f"{PREFIX}/events")[0] in (200, 405)
+
+
+def test_a_broken_setting_is_told_to_the_editor_only(tmp_path: Path) -> None:
+    with ComfyHostProcess(tmp_path, packs={"resolver": CHECKOUT}, env={"CMR_API_PORT": "many"}) as host:
+        assert code(ask(host, "GET", f"{PREFIX}/health")) == (500, "SETTINGS_INVALID")
+        assert code(ask(host, "GET", f"{PREFIX}/health", headers={"Host": "evil.example"})) == (
+            403,
+            "HOST_NOT_TRUSTED",
+        )
 
 
 def test_a_body_of_a_hundred_megabytes_is_refused(comfyui: ComfyHostProcess) -> None:

@@ -73,6 +73,14 @@ def test_an_error_never_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "planted" not in caught.value.message
 
 
+def test_a_broken_file_is_not_quoted(tmp_path: Path) -> None:
+    (tmp_path / "model_resolver.yaml").write_text('hf_token: "hf_planted\nb: 1\n')
+    with pytest.raises(SettingsError) as caught:
+        load_settings(user_directory=tmp_path)
+    assert "line" in caught.value.message
+    assert "planted" not in caught.value.message
+
+
 def test_every_secret_field_is_known_as_one() -> None:
     secrets = {name for name, info in Settings.model_fields.items() if "Secret" in str(info.annotation)}
     assert secrets

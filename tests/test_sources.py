@@ -45,8 +45,8 @@ async def test_metadata_counts_for_this_very_name_only() -> None:
     )
     offers = await from_workflow(WANTED, *entries)
     assert [(offer.url, offer.sha256, offer.evidence) for offer in offers] == [
-        (HF + "x.safetensors", A, {"embedded_url"})
-    ]
+        (HF + "x.safetensors", None, {"embedded_url"})
+    ], "the hash that the author states is no evidence for what lies there"
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,39 @@ def test_urls_are_brought_to_one_form() -> None:
         "https://civitai.com/api/download/models/1?type=Model"
     )
     assert url_file_name(HF + "a%20b/%E6%A8%A1.pt") == "模.pt"
+
+
+async def test_an_entry_of_another_folder_speaks_of_another_file() -> None:
+    entry = EmbeddedModel("style/x.safetensors", HF + "x.safetensors", "vae", None, None)
+    assert await from_workflow(WANTED, entry) == []
+
+
+async def test_what_cannot_be_a_url_costs_nothing_else() -> None:
+    note = f"更多模型见 https://civitai.com：谢谢 https://[::1/x.safetensors 还有{HF}x.safetensors，就这些"
+    entries = (
+        embedded("style/x.safetensors", "https://[::1"),
+        embedded("style/x.safetensors", HF + "y/x.safetensors"),
+    )
+    offers = await from_workflow(WANTED, *entries, notes=(note,))
+    assert [offer.url for offer in offers] == [HF + "y/x.safetensors", HF + "x.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("url", "confidence"),
+    [
+        ("https://huggingface.co/org/repo", "possible"),
+        ("https://civitai.com/models/1234/my-lora", "possible"),
+        ("https://civitai.com/api/download/models/1234?type=Model", "exact"),
+        (HF + "other.safetensors", "probable"),
+        (HF + "x.safetensors", "exact"),
+    ],
+)
+async def test_a_page_is_not_the_authors_url_for_the_file(url: str, confidence: str) -> None:
+    wanted = Wanted(WANTED.id, WANTED.folder, WANTED.name, sha256=A)
+    offers = await from_workflow(wanted, embedded("style/x.safetensors", url, A))
+    ranked = rank(wanted, offers)
+    assert [candidate.confidence for candidate in ranked] == [confidence]
+    assert "sha256" not in ranked[0].evidence, "nobody but the author states it"
 
 
 # --- catalogs -----------------------------------------------------------------------------------
@@ -140,6 +173,7 @@ def offer(url: str, **extra: object) -> Offer:
         (None, {"folder": "vae"}, "possible"),
         (None, {"folder": "loras"}, "probable"),
         (None, {"filename": "x_v2.safetensors"}, "possible"),
+        (None, {"evidence": frozenset({"embedded_url"}), "folder": "vae"}, "possible"),
         (None, {"evidence": frozenset({"embedded_url"})}, "exact"),
         (None, {"evidence": frozenset({"embedded_url"}), "filename": "other.safetensors"}, "probable"),
         (A, {"evidence": frozenset({"embedded_url"}), "sha256": B}, "possible"),
@@ -149,6 +183,11 @@ def offer(url: str, **extra: object) -> Offer:
 def test_confidence(wanted_hash: str | None, given: dict[str, object], confidence: str) -> None:
     wanted = Wanted("loras/x.safetensors", "loras", "x.safetensors", sha256=wanted_hash)
     assert [candidate.confidence for candidate in rank(wanted, [offer(HF, **given)])] == [confidence]
+
+
+def test_a_generic_name_in_a_catalog_is_only_a_possibility() -> None:
+    wanted = Wanted("vae/model.safetensors", "vae", "model.safetensors")
+    assert rank(wanted, [offer(HF, filename="model.safetensors")])[0].confidence == "possible"
 
 
 def test_a_size_that_is_known_to_differ_is_another_content() -> None:
@@ -182,6 +221,7 @@ def test_states() -> None:
 class Remote:
     size: int | None = 5
     sha256: str | None = A
+    content_type: str | None = None
 
 
 @dataclass
@@ -211,6 +251,8 @@ async def resolve(
         return answer
 
     def allowed(url: str) -> None:
+        if not url.startswith("https:"):
+            raise UrlRefused("no", code="URL_SCHEME")
         if "elsewhere" in url:
             raise UrlRefused("no", code="URL_HOST_NOT_ALLOWED")
 
@@ -262,6 +304,17 @@ async def test_a_file_that_is_gone_is_no_candidate_and_a_gated_one_says_what_it_
         source("templates", offer(HF)), probe=lambda url: DownloadError("licence", code="GATED")
     )
     assert (gated.candidates[0].gated, gated.candidates[0].needs) == (True, "licence")
+
+
+async def test_a_page_where_a_file_should_be_is_no_candidate() -> None:
+    page = Remote(content_type="text/html")
+    found = await resolve(source("templates", offer(HF)), probe=lambda url: page)
+    assert (found.state, [error.code for error in found.errors]) == ("not_found", ["NOT_A_MODEL"])
+
+
+async def test_what_is_no_web_address_is_not_offered() -> None:
+    found = await resolve(source("workflow", offer("javascript:alert(1)//x.safetensors")))
+    assert found.candidates == []
 
 
 async def test_a_host_that_is_not_allowed_is_shown_but_never_asked() -> None:

@@ -47,9 +47,12 @@ def test_values_given_as_an_object_are_named() -> None:
     assert nodes(workflow(node(1, "X", {"model": "a.ckpt"})))["1"].named == {"model": "a.ckpt"}
 
 
-def test_named_values_of_newer_editors_win_over_positions() -> None:
-    loader = node(1, LORA, ["wrong", 1], widgets_values_named={"lora_name": "right.safetensors"})
-    assert nodes(workflow(loader))["1"].named == {"lora_name": "right.safetensors"}
+def test_the_names_of_newer_editors_are_put_to_the_positions() -> None:
+    named = {"lora_name": "stale.safetensors", "strength_model": 0.5}
+    loader = node(1, LORA, ["real.safetensors", 1], widgets_values_named=named)
+    assert nodes(workflow(loader))["1"].named == {"lora_name": "real.safetensors", "strength_model": 1}
+    alone = node(1, LORA, widgets_values_named=named)
+    assert nodes(workflow(alone))["1"].named == named
 
 
 @pytest.mark.parametrize(("mode", "active"), [(0, True), (2, False), (4, False), (1, True)])
@@ -289,6 +292,26 @@ def test_subgraphs_that_unfold_for_ever_are_cut_off() -> None:
     found = read_workflow(workflow(node(1, "s0"), subgraphs=subgraphs))
     assert [warning.code for warning in found.warnings] == ["TOO_MANY_NODES"]
     assert time.monotonic() - started < 30  # far from a limit on speed: without the cut it never ends
+
+
+def test_many_instances_with_many_inputs_are_cut_off() -> None:
+    inputs = [widget(f"w{slot}", 100 + slot) for slot in range(3000)]
+    big = subgraph(
+        "big", [node(1, "X", [], inputs=inputs)], promoted=[(f"w{slot}", 1, slot) for slot in range(3000)]
+    )
+    hosts = [node(number, "big", ["x"] * 3000) for number in range(3000)]
+    started = time.monotonic()
+    found = read_workflow(workflow(*hosts, subgraphs=[big]))
+    assert [warning.code for warning in found.warnings] == ["TOO_MANY_NODES"]
+    assert time.monotonic() - started < 20  # without the cut it takes minutes
+
+
+def test_half_characters_are_replaced() -> None:
+    content = parse_json(
+        b'{"nodes": [{"id": "\\ud800", "type": "X\\uDFFF", "widgets_values": ["\\ud83d\\ude00"]}]}'
+    )
+    found = read_workflow(content).nodes[0]
+    assert (found.id, found.type, found.positional) == ("\ufffd", "X\ufffd", ("\U0001f600",))
 
 
 def test_widget_slots_that_lead_in_circles_end() -> None:

@@ -31,8 +31,15 @@ def observe(host: Host) -> dict[str, NodeInputs]:
     A class that fails to say its inputs is left out, as ComfyUI itself leaves it out.
     """
     found: dict[str, NodeInputs] = {}
+    classes = dict(host.node_classes())
+    for node_type, node_class in classes.items():
+        try:
+            # Some classes keep the first list they see: it must be the real one.
+            declared_inputs(node_class)
+        except Exception as error:
+            log.debug("The node %s does not say its inputs: %s", node_type, error)
     with host.listing(_markers):
-        for node_type, node_class in host.node_classes().items():
+        for node_type, node_class in classes.items():
             try:
                 found[node_type] = _inputs(declared_inputs(node_class))
             except Exception as error:

@@ -15,6 +15,7 @@ import yaml
 
 from ..errors import SettingsError
 from ..host import canonical_folder
+from ..settings import yaml_problem
 from . import NodeInputs
 
 FILE_NAME = "model_resolver_folders.yaml"
@@ -31,7 +32,7 @@ def read_stated(user_directory: Path) -> dict[str, NodeInputs]:
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}", setting=FILE_NAME) from None
+        raise SettingsError(f"{path} cannot be read: {yaml_problem(error)}.", setting=FILE_NAME) from None
     if not isinstance(content, dict):
         raise SettingsError(f"{path} must map node types to their inputs.", setting=FILE_NAME)
     stated: dict[str, NodeInputs] = {}

@@ -7,6 +7,7 @@ which one it is. Tests hand in a ten-line fake.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -45,9 +46,7 @@ class FolderSpec:
 
     def lists(self, file_name: str) -> bool:
         """Whether ComfyUI would list a file of this name in this folder."""
-        dot = file_name.rfind(".")
-        extension = file_name[dot:].lower() if dot > 0 else ""
-        return not self.extensions or extension in self.extensions
+        return not self.extensions or os.path.splitext(file_name)[1].lower() in self.extensions
 
 
 class Host(Protocol):

@@ -31,8 +31,8 @@ def error_answer(error: ResolverError) -> web.Response:
     return web.Response(status=error.status, body=body, content_type="application/json")
 
 
-def describe_health(resolver: Resolver, downloads: list[schemas.Download]) -> schemas.Health:
-    active = sum(download.status in ("active", "verifying") for download in downloads)
+def describe_health(resolver: Resolver) -> schemas.Health:
+    active, queued = resolver.downloads.counts()
     return schemas.Health(
         status="ok",
         timestamp=time.time(),
@@ -42,7 +42,7 @@ def describe_health(resolver: Resolver, downloads: list[schemas.Download]) -> sc
             cpu_percent=psutil.cpu_percent(interval=None),
             memory_percent=psutil.virtual_memory().percent,
             active_downloads=active,
-            queued_downloads=sum(download.status == "queued" for download in downloads),
+            queued_downloads=queued,
             free_bytes=_free_bytes(resolver.host.root),
         ),
     )

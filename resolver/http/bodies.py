@@ -32,8 +32,16 @@ async def read_body(request: web.Request, limit: int = MAX_BYTES) -> bytes:
 
 
 async def workflow_bytes(request: web.Request) -> bytes:
-    if request.content_type == "application/json":
+    if not request.content_type.startswith("multipart/"):
         return await read_body(request)
+    try:
+        return await _file_field(request)
+    except (ValueError, KeyError, AssertionError, RuntimeError) as error:
+        # aiohttp's multipart reader says in all these ways that a form is malformed.
+        raise BadInput(f"The form is malformed: {error}", code="BODY_UNREADABLE") from None
+
+
+async def _file_field(request: web.Request) -> bytes:
     reader = await request.multipart()
     while (part := await reader.next()) is not None:
         if isinstance(part, BodyPartReader) and part.name == "file":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -22,18 +23,19 @@ from . import openapi as description
 from .answers import json_answer
 from .bodies import parse_body, parse_wanted, parse_workflow, read_body, workflow_bytes
 
+log = logging.getLogger(__name__)
+
 _KEEP_ALIVE_SECONDS = 15.0
 _MAX_FILES = 1000
 
 
 async def health(resolver: Resolver, request: web.Request) -> web.StreamResponse:
-    downloads = await resolver.engine.run(resolver.downloads.list())
-    return await json_answer(lambda: answers.describe_health(resolver, downloads))
+    return await json_answer(lambda: answers.describe_health(resolver))
 
 
 async def analyze(resolver: Resolver, request: web.Request) -> web.StreamResponse:
     body = await workflow_bytes(request)
-    wrapped = request.content_type == "application/json"
+    wrapped = not request.content_type.startswith("multipart/")
     afresh = request.query.get("afresh") == "true"
     return await json_answer(lambda: resolver.analyze(parse_workflow(body, wrapped=wrapped), afresh=afresh))
 
@@ -55,9 +57,13 @@ async def resolve(resolver: Resolver, request: web.Request) -> web.StreamRespons
         async for resolution in resolver.engine.stream(found):
             await response.write(resolution.model_dump_json().encode() + b"\n")
         await response.write(b'{"done":true}\n')
-    except ResolverError as error:
+    except Exception as error:
+        if isinstance(error, ConnectionResetError):
+            raise
         # The status has been sent, so the error is a line of its own, and no {"done": true} follows.
-        await response.write(json.dumps({"error": error.as_json()}).encode() + b"\n")
+        log.exception("resolve failed")
+        said = error if isinstance(error, ResolverError) else ResolverError("The search failed; see the log.")
+        await response.write(json.dumps({"error": said.as_json()}).encode() + b"\n")
     return response
 
 
@@ -123,6 +129,8 @@ async def events(resolver: Resolver, request: web.Request) -> web.StreamResponse
     response = web.StreamResponse(headers={hdrs.CACHE_CONTROL: "no-store", "X-Accel-Buffering": "no"})
     response.content_type = "text/event-stream"
     await response.prepare(request)
+    if request.method == "HEAD":
+        return response
     await response.write(b": listening\n\n")
     stream = resolver.engine.stream(resolver.events.listen)
     pending = asyncio.ensure_future(anext(stream))

@@ -7,9 +7,10 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from ..app import Resolver
-from ..errors import ResolverError
+from ..errors import BadInput, ResolverError
 from .answers import error_answer
 from .guard import check_request, runpod_hosts
 from .handlers import HANDLERS
@@ -42,11 +43,12 @@ class Service:
         async def handle(request: web.Request) -> web.StreamResponse:
             response: web.StreamResponse | None = None
             try:
-                resolver = await asyncio.to_thread(self._provide)
-                self._check(resolver, request)
+                resolver = await self._checked(request)
                 response = await act(resolver, request)
             except ResolverError as error:
                 response = error_answer(error)
+            except (HttpProcessingError, web.RequestPayloadError) as error:
+                response = error_answer(BadInput(f"The body is unreadable: {error}", code="BODY_UNREADABLE"))
             except (web.HTTPException, ConnectionResetError, asyncio.CancelledError):
                 raise
             except Exception:
@@ -58,7 +60,14 @@ class Service:
 
         return handle
 
-    def _check(self, resolver: Resolver, request: web.Request) -> None:
+    async def _checked(self, request: web.Request) -> Resolver:
+        """The Resolver, for a request that may be served."""
+        try:
+            resolver = await asyncio.to_thread(self._provide)
+        except ResolverError:
+            # What is wrong is told only to those who would be served if it were not.
+            check_request(request.method, request.headers, trusted_hosts=runpod_hosts())
+            raise
         settings = resolver.settings
         secret = settings.api_token if self._with_token else None
         check_request(
@@ -67,3 +76,4 @@ class Service:
             trusted_hosts=(*settings.trusted_hosts, *runpod_hosts()),
             token=secret.get_secret_value() if secret else None,
         )
+        return resolver

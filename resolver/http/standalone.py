@@ -28,6 +28,12 @@ _POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' 
 def application(resolver: Resolver) -> web.Application:
     """The application that serves ``resolver``."""
     app = web.Application(middlewares=[_headers])
+
+    async def end_events(_: web.Application) -> None:
+        resolver.engine.loop.call_soon_threadsafe(resolver.events.close)
+
+    # Otherwise an open page would hold the server up until its patience ends.
+    app.on_shutdown.append(end_events)
     routes = web.RouteTableDef()
     Service(lambda: resolver, with_token=True).add_to(routes)
     app.add_routes(routes)

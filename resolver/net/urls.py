@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 # A secret of its own: only this parameter is dropped.
-_TOKENS = frozenset(
-    (
-        *("token", "access_token", "hf_token", "api_key", "apikey", "api-key", "key", "jwt"),
-        *("auth", "secret", "password", "pass", "session", "sid"),
-    )
-)
+_TOKENS = re.compile(r"(^|_)(token|key|apikey|jwt|auth|secret|password|pass|session|sid)$")
+_SEPARATORS = re.compile(r"&amp;|[&;]")
 # Parts of a signature: it covers the whole query, none of which means anything without it. Amazon and
 # Cloudflare R2 (X-Amz-*), Google (X-Goog-*), CloudFront (Policy, Signature, Key-Pair-Id), Azure (sig),
 # Backblaze (Authorization), Cloudflare (verify).
@@ -34,15 +31,20 @@ def redact(url: str) -> str:
 
 def _redacted_query(query: str) -> str:
     kept = []
-    for piece in query.split("&"):
+    for piece in _SEPARATORS.split(query):
         name, _, value = piece.partition("=")
-        name, value = unquote(name).strip().lower(), unquote(value)
-        if name in _SIGNATURES or name.startswith(_SIGNATURE_PREFIXES):
+        name, value = unquote(name).strip(), unquote(value)
+        if name.lower() in _SIGNATURES or name.lower().startswith(_SIGNATURE_PREFIXES):
             return ""
         # hf_…: what Hugging Face's tokens begin with, whatever the parameter is called.
-        if name not in _TOKENS and not value.startswith(("hf_", "Bearer ")):
+        if not _TOKENS.search(_folded(name)) and not value.startswith(("hf_", "Bearer ")):
             kept.append(piece)
     return "&".join(kept)
+
+
+def _folded(name: str) -> str:
+    """``apiToken``, ``api-token`` and ``API_TOKEN`` are one name."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).replace("-", "_").lower()
 
 
 def page_url(url: str) -> str | None:

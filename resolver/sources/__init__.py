@@ -72,9 +72,16 @@ class Source(Protocol):
         ...
 
 
-def normalise_url(url: str) -> str:
-    """The URL that serves the file itself: ``/blob/`` pages of Hugging Face become ``/resolve/``."""
-    parts = urlsplit(url.strip())
+def normalise_url(url: str) -> str | None:
+    """The URL that serves the file itself: ``/blob/`` pages of Hugging Face become ``/resolve/``.
+
+    ``None`` for what cannot be a URL.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        _ = parts.port
+    except ValueError:
+        return None
     path, query = parts.path, parts.query
     if parts.hostname in ("huggingface.co", "hf.co") and "/blob/" in path:
         path = path.replace("/blob/", "/resolve/", 1)

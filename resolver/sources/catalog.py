@@ -84,14 +84,15 @@ def template_entries(workflows: Iterable[Workflow]) -> Iterator[Entry]:
             if not model.url:
                 continue
             folder = canonical_folder(model.directory) if model.directory else None
-            entry = Entry(model.name, folder, normalise_url(model.url), model.sha256)
-            if entry not in seen:
+            url = normalise_url(model.url)
+            entry = Entry(model.name, folder, url, model.sha256) if url else None
+            if entry is not None and entry not in seen:
                 seen.add(entry)
                 yield entry
 
 
 # Where the Manager files a model whose save_path is "default", by its type
-# (comfyui_manager/glob/manager_server.py, get_model_dir).
+# (comfyui_manager/glob/constants.py, model_dir_name_map).
 _MANAGER_TYPES: Mapping[str, str] = {
     "checkpoint": "checkpoints",
     "checkpoints": "checkpoints",
@@ -139,7 +140,8 @@ def _manager_entry(model: Any) -> Entry | None:
         known = _MANAGER_TYPES.get(str(model.get("type")).lower())
     else:
         known = canonical_folder(folder)
-    return Entry(name, known, normalise_url(url))
+    normal = normalise_url(url)
+    return Entry(name, known, normal) if normal else None
 
 
 def _manager_lists(host: Host) -> Iterator[Path]:

@@ -1,7 +1,8 @@
 """Offers -> candidates, best first: one pure function, with the evidence in its answer.
 
-- ``exact``: the content hash is equal, or it is the author's own URL for this very file name.
-- ``probable``: the file name is equal, and so is the folder where both are known.
+- ``exact``: a server or a catalog states the wanted hash, or it is the author's own URL for this very
+  file name. The hash that the workflow states itself is no evidence for what lies at its URL.
+- ``probable``: the file name is equal and says something, and so is the folder where both are known.
 - ``possible``: the rest, and everything whose hash is known to be another than the wanted one.
 """
 
@@ -11,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ..host import canonical_folder
-from ..names import same_file_name
+from ..names import is_generic_name, same_file_name
 from ..schemas import Candidate, Confidence, Evidence, ResolutionState
+from ..workflow.references import has_model_extension
 from . import Offer, Wanted
 
 _ORDER: dict[Confidence, int] = {"exact": 0, "probable": 1, "possible": 2}
@@ -105,15 +107,16 @@ def _confidence(
 ) -> Confidence:
     if "sha256" in evidence:
         return "exact"
-    if any(
-        "embedded_url" in offer.evidence and same_file_name(offer.filename, wanted.name) for offer in group
-    ):
-        return "exact"
-    if not (same_name or "embedded_url" in evidence):
-        return "possible"
     folders = {canonical_folder(offer.folder) for offer in group if offer.folder}
     agrees = wanted.folder is None or not folders or canonical_folder(wanted.folder) in folders
-    return "probable" if agrees else "possible"
+    if not agrees:
+        return "possible"
+    embedded = [offer for offer in group if "embedded_url" in offer.evidence]
+    if any(same_file_name(offer.filename, wanted.name) for offer in embedded):
+        return "exact"
+    if any(has_model_extension(offer.filename) for offer in embedded):
+        return "probable"  # the author's own word, but for a file of another name
+    return "probable" if same_name and not is_generic_name(wanted.name) else "possible"
 
 
 def _source_order(offer: Offer) -> tuple[int, str]:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
 
+from ..host import canonical_folder
 from ..names import same_file_name, to_posix
 from ..net.urls import page_url
+from ..schemas import Evidence
+from ..workflow import EmbeddedModel
 from . import Context, Offer, Wanted, normalise_url, url_file_name
 
 # Markdown and prose end a URL by these; a closing parenthesis belongs to it only if it opens one.
-_URL = re.compile(r"https?://[^\s<>\"'`\]\[]+", re.IGNORECASE)
+# So does the punctuation of Chinese and Japanese texts, which no URL has unescaped.
+_URL = re.compile(r"https?://[^\s<>\"'`\]\[\u3000-\u303f\uff00-\uffef]+", re.IGNORECASE)
+# Civitai's downloads have no file name in their address: there the author's word for it counts.
+_NAMELESS = re.compile(r"/api/download/models/\d+$")
 
 
 class WorkflowSource:
@@ -21,45 +28,48 @@ class WorkflowSource:
     async def find(self, wanted: Wanted, context: Context) -> list[Offer]:
         offers: dict[str, Offer] = {}
         if wanted.url:
-            offers[normalise_url(wanted.url)] = self._embedded(
-                wanted, wanted.url, wanted.sha256, wanted.folder
-            )
+            self._add(offers, wanted, wanted.url, wanted.folder, "embedded_url")
         for entry in context.embedded:
-            if entry.url and to_posix(entry.name) == to_posix(wanted.name):
-                url = normalise_url(entry.url)
-                offers.setdefault(url, self._embedded(wanted, url, entry.sha256, entry.directory))
+            if entry.url and to_posix(entry.name) == to_posix(wanted.name) and _agrees(wanted, entry):
+                self._add(offers, wanted, entry.url, entry.directory, "embedded_url")
         for url in _links(context.notes):
             if same_file_name(url_file_name(url), wanted.name):
-                offers.setdefault(
-                    url,
-                    Offer(
-                        source=self.name,
-                        url=url,
-                        filename=url_file_name(url),
-                        evidence=frozenset({"note_link"}),
-                        page_url=page_url(url),
-                    ),
-                )
+                self._add(offers, wanted, url, None, "note_link")
         return list(offers.values())
 
-    def _embedded(self, wanted: Wanted, url: str, sha256: str | None, folder: str | None) -> Offer:
-        url = normalise_url(url)
-        return Offer(
+    def _add(
+        self, offers: dict[str, Offer], wanted: Wanted, address: str, folder: str | None, evidence: Evidence
+    ) -> None:
+        url = normalise_url(address)
+        if url is None or url in offers:
+            return
+        # The hash the author states is what is wanted, not evidence for what lies at the URL.
+        offers[url] = Offer(
             source=self.name,
             url=url,
-            # Addresses of an API have no file name: then the author's word for it counts.
-            filename=name if "." in (name := url_file_name(url)) else wanted.name,
+            filename=wanted.name if _NAMELESS.search(urlsplit(url).path) else url_file_name(url),
             folder=folder,
-            sha256=sha256,
-            evidence=frozenset({"embedded_url"}),
+            evidence=frozenset({evidence}),
             page_url=page_url(url),
         )
 
 
-def _links(notes: object) -> Iterator[str]:
-    for note in notes if isinstance(notes, (list, tuple)) else ():
+def _agrees(wanted: Wanted, entry: EmbeddedModel) -> bool:
+    """Whether an entry can speak of the wanted file: equal names in different folders are two files."""
+    return (
+        wanted.folder is None
+        or not entry.directory
+        or canonical_folder(entry.directory) == canonical_folder(wanted.folder)
+    )
+
+
+def _links(notes: Sequence[str]) -> Iterator[str]:
+    """The URLs in the notes that can be URLs at all."""
+    for note in notes:
         for match in _URL.finditer(note):
             url = match.group().rstrip(".,;:!?*_")
             while url.endswith(")") and url.count(")") > url.count("("):
                 url = url[:-1].rstrip(".,;:!?*_")
-            yield normalise_url(url)
+            normal = normalise_url(url)
+            if normal is not None:
+                yield normal

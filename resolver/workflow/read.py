@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from ..errors import WorkflowError
@@ -10,14 +11,17 @@ from . import Workflow
 from .api import is_api_format, read_api
 from .ui import is_ui_format, read_ui
 
-MAX_BYTES = 32 * 1024 * 1024
-"""No real workflow comes near: the largest official template has about 1 MB."""
+MAX_BYTES = 10 * 1024 * 1024
+"""No real workflow comes near: the largest official template has about 1 MB. Parsing more would hold
+Python's interpreter lock, and with it ComfyUI, for longer than anybody should notice."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def parse_json(data: bytes) -> dict[str, Any]:
     """The JSON object in ``data``.
 
-    Raises ``WorkflowError``: ``WORKFLOW_TOO_LARGE`` (over 32 MiB), ``WORKFLOW_NOT_JSON``,
+    Raises ``WorkflowError``: ``WORKFLOW_TOO_LARGE`` (over 10 MiB), ``WORKFLOW_NOT_JSON``,
     ``WORKFLOW_TOO_DEEP`` (nested beyond what the parser takes) or ``WORKFLOW_NOT_RECOGNISED``.
     """
     if len(data) > MAX_BYTES:
@@ -29,6 +33,8 @@ def parse_json(data: bytes) -> dict[str, Any]:
     try:
         # Python's parser takes NaN and Infinity, which ComfyUI itself writes for some float widgets.
         content = json.loads(data.decode("utf-8-sig"))
+        if b"\\ud" in data or b"\\uD" in data:
+            content = _without_surrogates(content)
     except UnicodeDecodeError:
         raise WorkflowError("The file is not JSON: it is not UTF-8 text.", code="WORKFLOW_NOT_JSON") from None
     except RecursionError:
@@ -63,6 +69,17 @@ def read_workflow(content: Any) -> Workflow:
     except RecursionError:
         raise WorkflowError("The workflow is nested too deeply.", code="WORKFLOW_TOO_DEEP") from None
     raise _not_recognised()
+
+
+def _without_surrogates(value: Any) -> Any:
+    """``value`` with half characters replaced: JSON can spell them, but nothing can write them down."""
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_without_surrogates(entry) for entry in value]
+    if isinstance(value, dict):
+        return {_without_surrogates(name): _without_surrogates(entry) for name, entry in value.items()}
+    return value
 
 
 def _not_recognised() -> WorkflowError:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ..host import canonical_folder
 from ..names import to_posix
 from . import EmbeddedModel, Node, Workflow
 from .align import named_values
@@ -105,9 +106,16 @@ class _Entries:
     own: Mapping[str, EmbeddedModel]
     shared: Mapping[str, EmbeddedModel]
 
-    def of(self, value: str) -> EmbeddedModel | None:
+    def of(self, value: str, folders: tuple[str, ...]) -> EmbeddedModel | None:
+        """The entry for a value that loads from ``folders``; another folder's file is another file."""
         name = to_posix(value)
-        return self.own.get(name) or self.shared.get(name)
+        for entries in (self.own, self.shared):
+            entry = entries.get(name)
+            if entry is not None and (
+                not folders or not entry.directory or same_folder(entry.directory, folders)
+            ):
+                return entry
+        return None
 
 
 def _named(
@@ -115,7 +123,7 @@ def _named(
 ) -> FoundReference | None:
     """The reference that a plain value is, by what is known of its input."""
     folders = knowledge.folders(node.type, name)
-    entry = entries.of(value)
+    entry = entries.of(value, folders)
     if not folders:
         by_extension = (
             has_model_extension(value) and not feeds and _may_hold_a_model(knowledge, node.type, name)
@@ -144,8 +152,8 @@ def _inside(
         if not _is_name(leaf.text):
             continue
         active = node.active and leaf.on
-        entry = entries.of(leaf.text)
         folders = knowledge.folders(node.type, leaf.key) or _guessed(leaf, knowledge)
+        entry = entries.of(leaf.text, folders)
         if has_model_extension(leaf.text):
             if not folders and entry is not None and entry.directory:
                 folders = (entry.directory,)
@@ -171,6 +179,11 @@ def _own_and_wired(node: Node, values: Mapping[str, Any], knowledge: Knowledge) 
     for name, wired in node.wired.items():
         if wired.text and knowledge.folders(node.type, name):
             yield name, wired.text
+
+
+def same_folder(directory: str, folders: tuple[str, ...]) -> bool:
+    """Whether ``directory`` is one of ``folders``, former names counting."""
+    return canonical_folder(directory) in {canonical_folder(folder) for folder in folders}
 
 
 def has_model_extension(value: str) -> bool:

@@ -14,7 +14,7 @@ Source: ``workflowSchema.ts`` and ``SubgraphNode.ts`` of ComfyUI's frontend. In 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 from . import EmbeddedModel, Node, ReadWarning, Wired, Workflow
 from .align import align
@@ -46,6 +46,13 @@ def read_ui(content: dict[str, Any]) -> Workflow:
     )
 
 
+class _Promoted(NamedTuple):
+    """A subgraph's input that leads to widgets inside: ``targets`` are (inner node id, input name)."""
+
+    name: str
+    targets: tuple[tuple[str, str], ...]
+
+
 class _Reader:
     def __init__(self, content: Mapping[str, Any]) -> None:
         self.nodes: list[Node] = []
@@ -58,7 +65,9 @@ class _Reader:
                 self._definitions[raw["id"]] = Graph(raw)
         self._groups = group_nodes(content)
         self._visited = 0
+        self._full = False
         self._widget_slots: dict[tuple[int, int], bool] = {}
+        self._promoted: dict[int, list[_Promoted]] = {}
 
     def walk(
         self,
@@ -79,7 +88,8 @@ class _Reader:
             # twice would otherwise unfold for ever.
             self._visited += 1
             if self._visited > _MAX_NODES:
-                if self._visited == _MAX_NODES + 1:
+                if not self._full:
+                    self._full = True
                     self._warn("TOO_MANY_NODES", f"Only the first {_MAX_NODES} nodes were read.", None)
                 return
             node_type = raw.get("type")
@@ -152,56 +162,64 @@ class _Reader:
 
         ``promoted``: what the instance's own host states for the instance's inputs, which wins.
         """
-        slots = [slot for slot in range(len(definition.inputs)) if self._is_widget(definition, slot)]
-        names = [str(definition.inputs[slot].get("name")) for slot in slots]
-        stated = self._stated(definition, raw, slots, names)
+        widgets = self._promoted_widgets(definition)
+        # What it costs to look at an instance counts as well, or few large ones would take for ever.
+        self._visited += sum(len(widget.targets) for widget in widgets)
+        stated = self._stated(raw, widgets)
         stated.update(wires(graph, raw, prefix))
         stated.update(promoted)
         values: dict[str, dict[str, Any]] = {}
-        for slot, name in zip(slots, names, strict=True):
-            if name not in stated:
-                continue
-            for target, index in definition.targets(slot):
-                input_name = self._input_name(definition, target, index)
-                if input_name is not None:
-                    values.setdefault(target, {})[input_name] = stated[name]
+        for widget in widgets:
+            if widget.name in stated:
+                for target, input_name in widget.targets:
+                    values.setdefault(target, {})[input_name] = stated[widget.name]
         return values
 
-    def _stated(
-        self, definition: Graph, raw: Mapping[str, Any], slots: list[int], names: list[str]
-    ) -> dict[str, Any]:
+    def _promoted_widgets(self, definition: Graph) -> list[_Promoted]:
+        """The inputs of a definition that lead to widgets inside, in order."""
+        key = id(definition)
+        if key not in self._promoted:
+            self._promoted[key] = [
+                _Promoted(
+                    str(definition.inputs[slot].get("name")),
+                    tuple(
+                        (target, name)
+                        for target, index in definition.targets(slot)
+                        if (name := self._input_name(definition, target, index)) is not None
+                    ),
+                )
+                for slot in range(len(definition.inputs))
+                if self._is_widget(definition, slot)
+            ]
+        return self._promoted[key]
+
+    def _stated(self, raw: Mapping[str, Any], widgets: list[_Promoted]) -> dict[str, Any]:
         """The instance's own values by the names of the definition's inputs."""
-        named = raw.get("widgets_values_named")
-        if isinstance(named, dict):
-            return {name: named[name] for name in names if name in named}
+        names = [widget.name for widget in widgets]
         values = raw.get("widgets_values")
         if isinstance(values, dict):
             return {name: values[name] for name in names if name in values}
         if not isinstance(values, list) or not values:
-            return {}
+            named = raw.get("widgets_values_named")
+            return {name: named[name] for name in names if name in named} if isinstance(named, dict) else {}
         if len(values) != len(names):
-            by_proxy = self._by_proxy(definition, raw, values, slots)
+            by_proxy = self._by_proxy(raw, values, widgets)
             if by_proxy:
                 return by_proxy
         return dict(zip(names, values, strict=False))
 
-    def _by_proxy(
-        self, definition: Graph, raw: Mapping[str, Any], values: list[Any], slots: list[int]
-    ) -> dict[str, Any]:
+    @staticmethod
+    def _by_proxy(raw: Mapping[str, Any], values: list[Any], widgets: list[_Promoted]) -> dict[str, Any]:
         """Values in the order of ``properties.proxyWidgets``: ``[[inner node id, widget name], …]``."""
         properties = raw.get("properties")
         proxies = as_list(properties.get("proxyWidgets")) if isinstance(properties, dict) else []
         if len(proxies) != len(values):
             return {}
-        names = {
-            (target, self._input_name(definition, target, index)): str(definition.inputs[slot].get("name"))
-            for slot in slots
-            for target, index in definition.targets(slot)
-        }
+        names = {target: widget.name for widget in widgets for target in widget.targets}
         found: dict[str, Any] = {}
         for proxy, value in zip(proxies, values, strict=True):
             if isinstance(proxy, list) and len(proxy) >= 2:
-                name = names.get((str(proxy[0]), proxy[1] if isinstance(proxy[1], str) else None))
+                name = names.get((str(proxy[0]), str(proxy[1])))
                 if name is not None:
                     found[name] = value
         return found
@@ -246,11 +264,15 @@ class _Reader:
 def _widget_values(raw: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Any, ...]]:
     """A node's values: by name where it states names, else by position."""
     values = raw.get("widgets_values")
-    named = raw.get("widgets_values_named")
-    if isinstance(named, dict):
-        return {str(name): value for name, value in named.items()}, ()
     if isinstance(values, dict):
         return {str(name): value for name, value in values.items()}, ()
+    named = raw.get("widgets_values_named")
+    if isinstance(named, dict):
+        # The editor itself goes by position; the names are sure where both lists are of one length.
+        if not isinstance(values, list):
+            return {str(name): value for name, value in named.items()}, ()
+        if len(named) == len(values):
+            return dict(zip(map(str, named), values, strict=True)), ()
     if not isinstance(values, list):
         return {}, ()
     names = [name for entry in as_list(raw.get("inputs")) if (name := widget_name(entry)) is not None]

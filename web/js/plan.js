@@ -28,7 +28,7 @@ export function planOf(state, rows) {
       filename: row.model.name,
       url: candidate.url,
       mirrors: candidate.mirrors,
-      sha256: candidate.sha256,
+      sha256: candidate.sha256 ?? row.model.sha256,
       size: candidate.size
     })
     if (candidate.size === null) plan.unsized += 1
