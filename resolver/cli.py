@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -70,10 +71,14 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     analyze = command("analyze", _analyze, "List the models that workflows want, and whether they are here.")
-    analyze.add_argument("files", metavar="FILE", nargs="+", help="workflow JSON; - reads standard input")
+    analyze.add_argument(
+        "files", metavar="FILE", nargs="+", help="workflow, or a file with one in it; - is standard input"
+    )
 
     resolve = command("resolve", _resolve, "Find the missing models of workflows, and download them.")
-    resolve.add_argument("files", metavar="FILE", nargs="+", help="workflow JSON; - reads standard input")
+    resolve.add_argument(
+        "files", metavar="FILE", nargs="+", help="workflow, or a file with one in it; - is standard input"
+    )
     resolve.add_argument(
         "--download", action="store_true", help="download what was found (exact or probable)"
     )
@@ -238,12 +243,15 @@ class _Reading:
         self.failed = False
 
     def inputs(self, resolver: Any, files: Sequence[str], console: Console) -> Iterator[_Input]:
-        from .workflow.read import parse_json, read_workflow
+        from .workflow.files import read_file
 
         for file in files:
             try:
-                data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-                workflow = read_workflow(parse_json(data))
+                if file == "-":
+                    workflow = read_file(io.BytesIO(sys.stdin.buffer.read()))
+                else:
+                    with Path(file).open("rb") as opened:
+                        workflow = read_file(opened)
                 analysis = resolver.analyze(workflow)
             except OSError as error:
                 self.failed = True

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image, PngImagePlugin
 
 from demo.hub import Hub, running_hub
 from demo.world import World
@@ -75,6 +76,26 @@ def test_analyze_reads_standard_input_and_exits_with_what_it_found(root: Path) -
     (root / "models" / "vae").mkdir()
     (root / "models" / "vae" / "x.safetensors").write_bytes(b"x")
     assert run("analyze", "-", "--comfyui-root", str(root), stdin=json.dumps(present)).returncode == 0
+
+
+def test_analyze_reads_pictures(root: Path, tmp_path: Path) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("workflow", json.dumps(workflow(node(1, "VAELoader", ["x.safetensors"]))))
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png", pnginfo=info)
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", "a cat <lora:style:0.8>\nSteps: 20, Model hash: abcdef1234, Model: dream_v8")
+    Image.new("RGB", (4, 4)).save(tmp_path / "b.png", pnginfo=info)
+    Image.new("RGB", (4, 4)).save(tmp_path / "c.png")
+    files = [str(tmp_path / name) for name in ("a.png", "b.png", "c.png")]
+    outcome = run("analyze", *files, "--json", "--comfyui-root", str(root))
+    with_workflow, with_parameters, without = lines(outcome)
+    assert [model["id"] for model in with_workflow["models"]] == ["vae/x.safetensors"]
+    assert {model["id"] for model in with_parameters["models"]} == {
+        "checkpoints/dream_v8.safetensors",
+        "loras/style.safetensors",
+    }
+    assert without["error"]["code"] == "WORKFLOW_NOT_IN_FILE"
+    assert outcome.returncode == 2
 
 
 def test_resolve_without_download_changes_nothing(root: Path, hub: Hub) -> None:

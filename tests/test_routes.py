@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 import urllib.error
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image, PngImagePlugin
 
 from demo.hub import running_hub
 from demo.world import World
@@ -170,6 +172,18 @@ def test_what_the_user_states_counts_once_asked_afresh(comfyui: ComfyHostProcess
     finally:
         stated.unlink()
         assert folder_of("/analyze?afresh=true") is None
+
+
+def test_a_picture_with_a_workflow_may_be_sent(comfyui: ComfyHostProcess) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("workflow", json.dumps(workflow(node(1, "VAELoader", ["in-picture.safetensors"]))))
+    picture = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(picture, "PNG", pnginfo=info)
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="w.png"\r\n\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=x", "X-Model-Resolver": "1"}
+    body = head + picture.getvalue() + b"\r\n--x--\r\n"
+    _, analysis = ask(comfyui, "POST", f"{PREFIX}/analyze", body, headers)
+    assert [model["id"] for model in analysis["models"]] == ["vae/in-picture.safetensors"]
 
 
 def test_folders_say_where_a_file_would_go(comfyui: ComfyHostProcess) -> None:

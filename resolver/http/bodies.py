@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from typing import Any, TypeVar
 
 from aiohttp import BodyPartReader, web
@@ -14,6 +15,7 @@ from ..errors import BadInput, WorkflowError
 from ..names import parse_model_name
 from ..sources import Context, Wanted
 from ..workflow import Workflow
+from ..workflow.files import read_file
 from ..workflow.read import MAX_BYTES, parse_json, read_workflow
 
 M = TypeVar("M", bound=BaseModel)
@@ -29,6 +31,10 @@ async def read_body(request: web.Request, limit: int = MAX_BYTES) -> bytes:
                 f"The request has more than {limit} bytes.", code="WORKFLOW_TOO_LARGE", status=413
             )
     return bytes(body)
+
+
+MAX_FILE_BYTES = 64 * 1024 * 1024
+"""Of an uploaded picture or film, held in memory; the command line reads larger ones from the disk."""
 
 
 async def workflow_bytes(request: web.Request) -> bytes:
@@ -48,19 +54,20 @@ async def _file_field(request: web.Request) -> bytes:
             body = bytearray()
             while chunk := await part.read_chunk(1 << 20):
                 body += chunk
-                if len(body) > MAX_BYTES:
+                if len(body) > MAX_FILE_BYTES:
                     raise WorkflowError(
-                        f"The file has more than {MAX_BYTES} bytes.", code="WORKFLOW_TOO_LARGE", status=413
+                        f"The file has more than {MAX_FILE_BYTES} bytes.",
+                        code="WORKFLOW_TOO_LARGE",
+                        status=413,
                     )
             return bytes(body)
     raise BadInput("The form has no field named 'file'.", code="FILE_MISSING")
 
 
 def parse_workflow(body: bytes, *, wrapped: bool) -> Workflow:
-    content = parse_json(body)
     if not wrapped:
-        return read_workflow(content)
-    return read_workflow(validate(content, schemas.AnalyzeRequest).workflow)
+        return read_file(io.BytesIO(body))
+    return read_workflow(validate(parse_json(body), schemas.AnalyzeRequest).workflow)
 
 
 async def parse_body(request: web.Request, model: type[M]) -> M:

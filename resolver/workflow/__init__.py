@@ -1,8 +1,9 @@
 """Reading workflows: bytes -> ``Workflow`` (a flat list of nodes with their values and activity).
 
-``read.py`` takes bytes or a JSON object and tells the formats apart; ``ui.py`` walks what the editor
-saves, with subgraphs; ``api.py`` walks what the editor sends to ``/prompt``; ``references.py`` tells
-which values name models.
+``files.py`` takes any file (``containers/`` finds the workflow in pictures, films and sounds);
+``read.py`` takes JSON and tells the formats apart; ``ui.py`` walks what the editor saves, with subgraphs
+and group nodes; ``api.py`` walks what the editor sends to ``/prompt``; ``references.py`` tells which
+values name models.
 """
 
 from __future__ import annotations
@@ -77,14 +78,27 @@ class ReadWarning:
 
 
 @dataclass(frozen=True)
+class StatedModel:
+    """A model that is named outside of any node, by file name with or without its extension."""
+
+    folder: str
+    name: str
+
+
+@dataclass(frozen=True)
 class Workflow:
-    """A workflow as this program sees it. ``notes``: the texts of its note nodes."""
+    """A workflow as this program sees it.
+
+    ``notes``: the texts of its note nodes. ``stated``: models of generation parameters, which have no
+    nodes.
+    """
 
     format: Literal["ui", "api"]
     nodes: tuple[Node, ...]
     models: tuple[EmbeddedModel, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[ReadWarning, ...] = ()
+    stated: tuple[StatedModel, ...] = ()
 
     def embedded(self) -> tuple[EmbeddedModel, ...]:
         """All metadata entries: the nodes' first, then the workflow's own."""

@@ -98,6 +98,16 @@ def find_references(workflow: Workflow, knowledge: Knowledge) -> Iterator[FoundR
             yield from _in_text(node, name, value)
             yield from _inside(node, name, value, knowledge, seen)
 
+    for model in workflow.stated:
+        by_stem = not has_model_extension(model.name)
+        yield FoundReference(
+            _PARAMETERS, model.folder, model.name, (model.folder,), None, True, by_stem, True
+        )
+
+
+_PARAMETERS = Node("parameters", "parameters", True)
+"""Stands for the node of models that no node names."""
+
 
 @dataclass(frozen=True)
 class _Entries:
