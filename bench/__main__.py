@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rapidfuzz import fuzz, process
+
 from resolver.analysis import analyze
 from resolver.digest import load_digest
 from resolver.folders import FolderKnowledge
@@ -113,7 +115,7 @@ def scanning() -> None:
             directory = root / "models" / "loras" / f"style-{number // 100}"
             if number % 100 == 0:
                 directory.mkdir(parents=True)
-            (directory / f"lora_{number}.safetensors").touch()
+            (directory / f"lora_{number}_bf16.safetensors").touch()
         for directory_name, _, _ in os.walk(root):
             os.utime(directory_name, (time.time() - 60, time.time() - 60))
 
@@ -129,6 +131,26 @@ def scanning() -> None:
         print(f"\n{FILES} files")
         row("scan", f"{first:.0f} ms", f"{first / walking:.2f} x os.walk + relpath, as ComfyUI lists")
         row("refresh, nothing changed", f"{timed(library.snapshot):.1f} ms")
+        snapshot = library.snapshot()
+        indexing = timed(lambda: snapshot.substitutes("loras", "x.safetensors"), 1)
+        missing = [f"lora_{number}_fp16.safetensors" for number in range(0, FILES, FILES // 100)]
+
+        def match() -> None:
+            for name in missing:
+                snapshot.named(name)
+                snapshot.substitutes("loras", name)
+
+        def by_distance() -> None:
+            names = [file.name for file in snapshot.files("loras")]
+            process.cdist(missing, names, scorer=fuzz.ratio)
+
+        matching, peer = timed(match), timed(by_distance, 3)
+        row("index of roles, once for each change", f"{indexing:.0f} ms")
+        row(
+            "match 100 missing names",
+            f"{matching:.1f} ms",
+            f"{matching / peer:.2f} x rapidfuzz.cdist over all",
+        )
 
 
 def starting() -> None:

@@ -136,6 +136,19 @@ def _judge(model: _Wanted, library: Snapshot) -> schemas.Model:
         alternatives = sorted(by_path.values(), key=lambda a: (-a.score, a.folder, a.name))
         if alternatives:
             status = "elsewhere"
+        elif model.folder is not None:
+            # Never ``elsewhere``: another precision is a substitute for the user to choose, not the file.
+            alternatives = [
+                schemas.Alternative(
+                    path=file.path,
+                    folder=file.folder,
+                    name=file.name,
+                    same_content=None,
+                    score=min(match.score, 0.75),
+                    difference="; ".join(match.differences) or "name",
+                )
+                for file, match in library.substitutes(model.folder, model.name)
+            ]
     metadata = model.metadata
     return schemas.Model(
         id=model_id(model.folder, model.name),

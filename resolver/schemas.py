@@ -51,13 +51,18 @@ class Reference(Schema):
 
 
 class Alternative(Schema):
-    """A file of the library that might serve. ``score`` 0..1; ``same_content`` null while unhashed."""
+    """A file of the library that might serve.
+
+    ``score`` 0..1; ``same_content`` null while unhashed. ``difference``: in what it differs although it
+    is the same model (``precision: fp16 / fp8_e4m3fn``), null for the very file in another place.
+    """
 
     path: str
     folder: str
     name: str
     same_content: bool | None
     score: float
+    difference: str | None = None
 
 
 class Model(Schema):

@@ -108,6 +108,22 @@ def test_a_similar_name_or_a_generic_one_elsewhere_is_not_the_file(host: FakeHos
     assert one(host, lora("x/diffusion_pytorch_model.safetensors")).status == "missing"
 
 
+def test_another_precision_is_an_alternative_and_says_so(host: FakeHost, tmp_path: Path) -> None:
+    for name in ("flux1-dev-fp8.safetensors", "flux1-schnell-fp8.safetensors", "flux1-fill-dev.safetensors"):
+        put(tmp_path / "models/loras" / name)
+    model = one(host, lora("flux1-dev.safetensors"))
+    assert model.status == "missing", "it is not the file that was asked for"
+    assert [(found.name, found.difference) for found in model.alternatives] == [
+        ("flux1-dev-fp8.safetensors", "precision: - / fp8")
+    ]
+    assert model.alternatives[0].score < 0.8
+
+
+def test_a_high_noise_model_is_no_alternative_to_a_low_noise_one(host: FakeHost, tmp_path: Path) -> None:
+    put(tmp_path / "models/loras/wan2.2_i2v_low_noise_14B_fp16.safetensors")
+    assert one(host, lora("wan2.2_i2v_high_noise_14B_fp16.safetensors")).alternatives == []
+
+
 def test_names_are_compared_in_their_case(host: FakeHost, tmp_path: Path) -> None:
     put(tmp_path / "models/loras/A.safetensors")
     assert one(host, lora("a.safetensors")).status == "missing"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..host import FolderSpec, Host
 from ..names import basename, to_posix
+from ..roles import Match, RoleIndex
 from .scan import RootScan, ScannedFile
 
 
@@ -54,10 +55,12 @@ class Library:
 
 
 class Snapshot:
-    """The library at one moment; immutable."""
+    """The library at one moment; immutable but for an index that is made when first asked for."""
 
     def __init__(self, specs: dict[str, FolderSpec], listed: dict[Path, list[ScannedFile]]) -> None:
         self.folders = specs
+        self._lock = threading.Lock()
+        self._roles: RoleIndex | None = None
         self._by_folder: dict[str, dict[str, LibraryFile]] = {}
         self._by_basename: dict[str, list[LibraryFile]] = defaultdict(list)
         for spec in specs.values():
@@ -101,6 +104,17 @@ class Snapshot:
     def named(self, file_name: str) -> list[LibraryFile]:
         """Files of equal file name, in any folder and subfolder."""
         return list(self._by_basename.get(_fold(file_name), ()))
+
+    def substitutes(self, folder: str, name: str) -> list[tuple[LibraryFile, Match]]:
+        """Files of a folder that are the same model by another name or at another precision, best first."""
+        with self._lock:
+            if self._roles is None:
+                self._roles = RoleIndex((file.folder, file.name) for file in self.files())
+        return [
+            (self._by_folder[match.file[0]][match.file[1]], match)
+            for match in self._roles.find(name, folder)
+            if match.file[0] == folder
+        ]
 
     def files(self, folder: str | None = None) -> list[LibraryFile]:
         """All files, or those of one folder; a file that two folders list appears in both."""
