@@ -59,7 +59,7 @@ def ask(
     except urllib.error.HTTPError as error:
         status, content, kind = error.code, error.read(), error.headers.get_content_type()
     if kind == NDJSON:
-        return status, [json.loads(line) for line in content.splitlines() if line.strip()]
+        return status, [json.loads(line) for line in content.splitlines()]
     return status, json.loads(content) if content else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from aiohttp import BodyPartReader, web
@@ -96,7 +97,24 @@ def validate(content: dict[str, Any], model: type[M]) -> M:
         ) from None
 
 
-def parse_wanted(resolver: Resolver, body: bytes) -> tuple[list[Wanted], Context, schemas.ResolveRequest]:
+@dataclass(frozen=True)
+class Asked:
+    """What ``resolve`` was asked for: the missing models of a workflow, or the stated ones."""
+
+    workflow: Workflow | None
+    models: list[Wanted]
+    sources: list[str] | None
+    online: bool
+
+    def wanted(self, resolver: Resolver) -> tuple[list[Wanted], Context]:
+        """The models to find, and what is known beside them. Blocks: it analyses the workflow."""
+        if self.workflow is None:
+            return self.models, Context()
+        return resolver.wanted(self.workflow, resolver.analyze(self.workflow))
+
+
+def parse_asked(resolver: Resolver, body: bytes) -> Asked:
+    """The body of ``resolve``, checked."""
     asked = validate(json_object(body), schemas.ResolveRequest)
     if (asked.workflow is None) == (asked.models is None):
         raise BadInput("Give either 'workflow' or 'models'.", code="BODY_INVALID")
@@ -106,10 +124,6 @@ def parse_wanted(resolver: Resolver, body: bytes) -> tuple[list[Wanted], Context
             f"There is no source named {unknown[0]!r}; there are {', '.join(sorted(known))}.",
             code="SOURCE_UNKNOWN",
         )
-    if asked.workflow is not None:
-        workflow = read_workflow(asked.workflow)
-        models, context = resolver.wanted(workflow, resolver.analyze(workflow))
-        return models, context, asked
     models = [
         Wanted(
             id=f"{model.folder}/{parse_model_name(model.name)}",
@@ -121,4 +135,5 @@ def parse_wanted(resolver: Resolver, body: bytes) -> tuple[list[Wanted], Context
         )
         for model in asked.models or ()
     ]
-    return models, Context(), asked
+    workflow = read_workflow(asked.workflow) if asked.workflow is not None else None
+    return Asked(workflow, models, asked.sources, asked.online)

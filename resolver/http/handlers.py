@@ -21,7 +21,7 @@ from ..host.roots import folder_spec
 from . import answers
 from . import openapi as description
 from .answers import json_answer
-from .bodies import parse_body, parse_wanted, parse_workflow, read_body, workflow_bytes
+from .bodies import parse_asked, parse_body, parse_workflow, read_body, workflow_bytes
 
 log = logging.getLogger(__name__)
 
@@ -42,18 +42,19 @@ async def analyze(resolver: Resolver, request: web.Request) -> web.StreamRespons
 
 async def resolve(resolver: Resolver, request: web.Request) -> web.StreamResponse:
     body = await read_body(request)
-    wanted, context, asked = await asyncio.to_thread(parse_wanted, resolver, body)
+    asked = await asyncio.to_thread(parse_asked, resolver, body)
     response = web.StreamResponse(headers={hdrs.CACHE_CONTROL: "no-store", "X-Accel-Buffering": "no"})
     response.content_type = "application/x-ndjson"
     await response.prepare(request)
     # The first byte leaves at once: the editor's fetch gives up where headers alone take too long,
-    # and proxies hold headers back until there is a body.
-    await response.write(b"\n")
-
-    def found() -> AsyncIterator[schemas.Resolution]:
-        return resolver.resolve(wanted, context, only=asked.sources, online=asked.online)
-
+    # and proxies hold headers back until there is a body. A space before an object is still JSON.
+    await response.write(b" ")
     try:
+        wanted, context = await asyncio.to_thread(asked.wanted, resolver)
+
+        def found() -> AsyncIterator[schemas.Resolution]:
+            return resolver.resolve(wanted, context, only=asked.sources, online=asked.online)
+
         async for resolution in resolver.engine.stream(found):
             await response.write(resolution.model_dump_json().encode() + b"\n")
         await response.write(b'{"done":true}\n')
