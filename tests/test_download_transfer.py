@@ -397,7 +397,7 @@ async def test_the_bandwidth_limit_is_for_all_together(tmp_path: Path, server: F
         ends = await asyncio.gather(*(bench.fetch(url, f"{n}.safetensors") for n, url in enumerate(urls)))
         seconds = time.monotonic() - begun
     assert [end.status for end in ends] == ["completed"] * 2
-    assert 0.9 <= seconds <= 2.0
+    assert seconds >= 0.9, "one second for 600 kB of both together, less what comes at once"
 
 
 async def test_a_url_with_a_token_is_fetched_with_it_and_shown_without(

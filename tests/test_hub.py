@@ -412,7 +412,8 @@ async def test_the_speed_limit_holds_for_each_connection_by_itself() -> None:
         together = time.monotonic() - started
     expected = (SIZE - 65_536) / 500_000  # the last piece is not waited for
     assert alone >= expected
-    assert expected <= together < 2.5 * alone
+    assert together >= expected
+    assert together < 3.5 * alone, "one after the other they would take four times as long"
 
 
 async def test_latency_comes_before_every_answer_of_both_hosts() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -284,14 +283,13 @@ def test_a_subgraph_that_contains_itself_ends_with_a_warning() -> None:
 
 
 def test_subgraphs_that_unfold_for_ever_are_cut_off() -> None:
-    # Thirty levels, each with two of the next: a billion instances from a few kilobytes.
+    # Thirty levels, each with two of the next: a billion instances from a few kilobytes. Without the cut
+    # this never ends.
     subgraphs = [
         subgraph(f"s{level}", [node(1, f"s{level + 1}"), node(2, f"s{level + 1}")]) for level in range(30)
     ]
-    started = time.monotonic()
     found = read_workflow(workflow(node(1, "s0"), subgraphs=subgraphs))
     assert [warning.code for warning in found.warnings] == ["TOO_MANY_NODES"]
-    assert time.monotonic() - started < 30  # far from a limit on speed: without the cut it never ends
 
 
 def test_many_instances_with_many_inputs_are_cut_off() -> None:
@@ -300,10 +298,8 @@ def test_many_instances_with_many_inputs_are_cut_off() -> None:
         "big", [node(1, "X", [], inputs=inputs)], promoted=[(f"w{slot}", 1, slot) for slot in range(3000)]
     )
     hosts = [node(number, "big", ["x"] * 3000) for number in range(3000)]
-    started = time.monotonic()
     found = read_workflow(workflow(*hosts, subgraphs=[big]))
     assert [warning.code for warning in found.warnings] == ["TOO_MANY_NODES"]
-    assert time.monotonic() - started < 20  # without the cut it takes minutes
 
 
 def test_half_characters_are_replaced() -> None:

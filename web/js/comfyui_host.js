@@ -1,8 +1,11 @@
 // @ts-check
 
-/** @import { app as App, Graph, GraphNode } from '/scripts/app.js' */
+import { decidingPlaces, nodePath, offeredAt, ownPlace, setPlace, spelledAs } from './relink.js'
+
+/** @import { app as App, Graph } from '/scripts/app.js' */
 /** @import { api as Api } from '/scripts/api.js' */
-/** @import { Host } from '../types/host' */
+/** @import { Host, Relink, RelinkOutcome } from '../types/host' */
+/** @import { Place } from './relink.js' */
 
 export const TAB = 'model-resolver'
 const TOAST_MS = 6000
@@ -20,6 +23,12 @@ export function createComfyHost(app, api) {
 
   const rootGraph = () => app.rootGraph ?? app.graph ?? null
   const listenTo = (api.addCustomEventListener ?? api.addEventListener).bind(api)
+
+  async function redraw() {
+    // The outlines are drawn from flags that are set once Vue has come round to it.
+    await nextFrame()
+    app.canvas?.setDirty(true, true)
+  }
 
   return {
     kind: 'comfyui',
@@ -54,12 +63,25 @@ export function createComfyHost(app, api) {
     },
 
     async modelsChanged() {
-      // `refreshComboInNodes` alone leaves the rows and outlines of ComfyUI's own missing-models check.
-      if (app.refreshMissingModels) await app.refreshMissingModels({ silent: true, reloadDefs: true })
-      else await app.refreshComboInNodes()
-      // The outlines are drawn from flags that are set once Vue has come round to it.
-      await nextFrame()
-      app.canvas?.setDirty(true, true)
+      await refreshCombos(app)
+      await redraw()
+    },
+
+    async relink(items) {
+      const plans = () => Promise.all(items.map((item) => planned(api, rootGraph(), item)))
+      let plan = await plans()
+      if (plan.includes('not_listed')) {
+        await refreshCombos(app)
+        plan = await plans()
+      }
+      const changes = plan.flatMap((steps) => (typeof steps === 'string' ? [] : steps))
+      if (changes.length > 0) {
+        inOneStep(app, () => {
+          for (const { place, value } of changes) setPlace(place, value, app.canvas)
+        })
+        await redraw()
+      }
+      return plan.map((steps) => (typeof steps === 'string' ? steps : 'done'))
     },
 
     settle(references) {
@@ -86,29 +108,75 @@ export function createComfyHost(app, api) {
   }
 }
 
+/**
+ * @param {typeof App} app
+ * @returns {Promise<void>}
+ */
+async function refreshCombos(app) {
+  // `refreshComboInNodes` alone leaves the rows and outlines of ComfyUI's own missing-models check.
+  if (app.refreshMissingModels) await app.refreshMissingModels({ silent: true, reloadDefs: true })
+  else await app.refreshComboInNodes()
+}
+
+/**
+ * All or nothing: what to set so that each reference of an item names the file.
+ *
+ * @param {typeof Api} api
+ * @param {Graph | null} graph
+ * @param {Relink} item
+ * @returns {Promise<{ place: Place, value: string }[] | Exclude<RelinkOutcome, 'done'>>}
+ */
+async function planned(api, graph, { references, folder, name }) {
+  const steps = []
+  for (const reference of references) {
+    const places = decidingPlaces(graph, reference)
+    const own = ownPlace(graph, reference)
+    if (!own || places.length === 0) return 'no_place'
+    const offered = offeredAt(own) ?? offeredAt(places[0]) ?? (await listed(api, folder))
+    const value = spelledAs(offered, name)
+    if (value === null) return 'not_listed'
+    steps.push(...places.map((place) => ({ place, value })))
+  }
+  return steps
+}
+
+/**
+ * What ComfyUI lists in a folder: what widgets that hold more than a name choose from.
+ *
+ * @param {typeof Api} api
+ * @param {string} folder
+ * @returns {Promise<string[]>}
+ */
+async function listed(api, folder) {
+  const response = await api.fetchApi(`/models/${encodeURIComponent(folder)}`)
+  return response.ok ? response.json() : []
+}
+
+/**
+ * Makes changes to the graph that one undo takes back.
+ *
+ * @param {typeof App} app
+ * @param {() => void} change
+ */
+function inOneStep(app, change) {
+  const tracker = app.extensionManager.workflow?.activeWorkflow?.changeTracker
+  const begin = () => (tracker ? tracker.beforeChange() : app.canvas?.emitBeforeChange?.())
+  const end = () => (tracker ? tracker.afterChange() : app.canvas?.emitAfterChange?.())
+  // What has changed before and was not recorded yet is no part of this step.
+  begin()
+  end()
+  begin()
+  try {
+    change()
+  } finally {
+    end()
+  }
+}
+
 /** @returns {Promise<unknown>} */
 function nextFrame() {
   // Frames stop while the page is hidden; downloads do not.
   return new Promise((resolve) => (document.hidden ? setTimeout(resolve) : requestAnimationFrame(resolve)))
-}
-
-/**
- * The nodes an execution id such as `433:37` leads through, the last one being the node itself.
- *
- * @param {Graph | null} graph
- * @param {string} nodeId
- * @returns {GraphNode[] | null}
- */
-function nodePath(graph, nodeId) {
-  /** @type {GraphNode[]} */
-  const path = []
-  for (const id of nodeId.split(':')) {
-    const node = graph?.getNodeById(id) ?? graph?.getNodeById(Number(id))
-    if (!node) return null
-    path.push(node)
-    graph = node.subgraph ?? null
-  }
-  return path
 }
 
 /**

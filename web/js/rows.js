@@ -2,7 +2,7 @@
 
 // From the store's state to what one row of the list shows. Pure functions.
 
-/** @import { Candidate, Download, Model } from '../types/contract' */
+/** @import { Alternative, Candidate, Download, Model } from '../types/contract' */
 /** @import { Choice, Row, RowState, State } from '../types/state' */
 
 /** @type {ReadonlySet<string>} */
@@ -112,10 +112,52 @@ function rowOf(state, model, latest) {
     chosen,
     download,
     selectable,
+    ...replacementOf(state, model, folder, rowState),
     selected: selectable && (choice.picked ?? isTrusted(model, chosen)),
     size: chosen?.size ?? download?.size ?? model.size,
     destination: destinationOf(state, folder, model.name)
   }
+}
+
+/**
+ * The files here that the nodes of a model could load instead: a node reads from its own folder only.
+ *
+ * @param {Model} model
+ * @param {string | null} folder of the row
+ * @returns {Alternative[]} best first
+ */
+export function replacements(model, folder) {
+  return model.alternatives.filter((alternative) => alternative.folder === folder)
+}
+
+/**
+ * @param {State} state
+ * @param {Model} model
+ * @param {string | null} folder
+ * @param {RowState} rowState
+ * @returns {Pick<Row, 'replacement' | 'certain' | 'relinkProblem'>}
+ */
+function replacementOf(state, model, folder, rowState) {
+  if (rowState !== 'elsewhere') return { replacement: null, certain: false, relinkProblem: null }
+  const usable = replacements(model, folder)
+  const told = state.choices.get(model.id)?.alternative
+  const chosen = usable.find(({ path }) => path === told)
+  const best = usable[0] ?? null
+  return {
+    replacement: chosen ?? best,
+    // The very same path, only spelled otherwise, is no question either.
+    certain: chosen !== undefined || usable.length === 1 || best?.name === model.name,
+    relinkProblem: state.relinkProblems.get(model.id) ?? null
+  }
+}
+
+/**
+ * What can be relinked without a question; the nodes of models that no run needs, too.
+ *
+ * @param {Row[]} rows
+ */
+export function relinkable(rows) {
+  return rows.filter((row) => row.replacement && row.certain)
 }
 
 /**

@@ -9,6 +9,7 @@ import { fingerprint } from './fingerprint.js'
 import { I18n } from './i18n.js'
 import { downloadUrl, fileNameOf } from './links.js'
 import { planOf } from './plan.js'
+import { Relinker } from './relinker.js'
 import { modelKey, neededModels, rowsOf } from './rows.js'
 import { coalesce } from './timing.js'
 
@@ -39,10 +40,13 @@ export class Store {
       completedAt: new Map(),
       batch: new Set(),
       starting: false,
+      relinking: false,
+      relinkProblems: new Map(),
       actionProblem: null,
       open: new Set()
     }
     this.downloads = new DownloadBook(this)
+    this.relinker = new Relinker(this)
     /** @type {Set<() => void>} */
     this.listeners = new Set()
     this.viewers = 0
@@ -107,6 +111,7 @@ export class Store {
     const startedAt = Date.now()
     this.scanned = workflow ? fingerprint(workflow) : ''
     this.state.phase = 'scanning'
+    this.state.relinkProblems.clear()
     this.changed()
     try {
       const [analysis] = await Promise.all([

@@ -20,6 +20,7 @@ export interface Alternative {
   name: string
   same_content: boolean | null
   score: number
+  difference: string | null
 }
 
 export interface Model {

@@ -12,6 +12,20 @@ export interface HostEvents {
   reconnected(): void
 }
 
+/** One model to be loaded under the name of a file that is there. */
+export interface Relink {
+  references: Reference[]
+  folder: string
+  /** Relative path in the folder, with `/`. */
+  name: string
+}
+
+/**
+ * `not_listed`: the node does not offer that file. `no_place`: the value is nowhere it could be set
+ * (in a text, in a node that is not installed) or is another by now. In both cases nothing was changed.
+ */
+export type RelinkOutcome = 'done' | 'not_listed' | 'no_place'
+
 export interface Host {
   kind: 'comfyui' | 'standalone'
   /** `path` starts with `/` and is relative to the server's root. Rejects as `fetch` does. */
@@ -31,6 +45,8 @@ export interface Host {
   modelsChanged?(): Promise<void>
   /** These references name files that have just come: errors about them are settled. */
   settle?(references: Reference[]): void
+  /** Sets the nodes to files that are there, all in one step of undo. Absent where there is no graph. */
+  relink?(items: Relink[]): Promise<RelinkOutcome[]>
   /** A passing message, for when the panel is not on screen. */
   notify?(kind: 'success' | 'error', title: string, text: string): void
   /** Close the panel. Absent where it cannot be closed. */

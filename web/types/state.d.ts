@@ -1,6 +1,7 @@
 // The store's state, and the rows the views draw from it.
 
-import type { Analysis, Candidate, Download, DownloadItem, Folder, Model, Resolution } from './contract'
+import type { Alternative, Analysis, Candidate, Download, DownloadItem, Folder, Model, Resolution } from './contract'
+import type { RelinkOutcome } from './host'
 
 /** A failure as the user is shown it. `message` is the server's own; `code` is stable. */
 export interface Problem {
@@ -20,6 +21,8 @@ export interface Choice {
   own?: Candidate
   /** Ticked or not by hand. */
   picked?: boolean
+  /** Path of the file to use in place of the one the workflow names. */
+  alternative?: string
 }
 
 export interface State {
@@ -45,6 +48,10 @@ export interface State {
   batch: Set<string>
   /** A request that starts downloads is on its way. */
   starting: boolean
+  /** Nodes are being set to files that are there. */
+  relinking: boolean
+  /** Why that was not possible, by model id; until the next scan. */
+  relinkProblems: Map<string, RelinkOutcome>
   /** Why the last action (start, pause, …) failed. */
   actionProblem: Problem | null
   /** Keys of what is unfolded: rows by model id, sections by name. */
@@ -79,6 +86,11 @@ export interface Row {
   /** May be ticked: it has a URL we may fetch and a folder, and is not on its way yet. */
   selectable: boolean
   selected: boolean
+  /** The file here that its nodes could load instead; null if none is in their folder. */
+  replacement: Alternative | null
+  /** `replacement` is the only one, or the user's choice. */
+  certain: boolean
+  relinkProblem: RelinkOutcome | null
   size: number | null
   /** Absolute path it will have on the server; null while the folder is unknown. */
   destination: string | null

@@ -2,6 +2,7 @@
 
 import { h } from '../dom.js'
 import { fileNameOf } from '../links.js'
+import { alternativeList } from './elsewhere.js'
 import { confidenceBadge, evidenceText, iconButton, originLink } from './parts.js'
 import { sourceErrors, urlForm } from './remedies.js'
 
@@ -19,12 +20,13 @@ import { sourceErrors, urlForm } from './remedies.js'
 export function detailsView(context, row) {
   const { t } = context
   const { chosen } = row
-  const place = row.model.path ?? row.download?.path ?? row.destination
+  const place = row.model.path ?? row.download?.path ?? row.replacement?.path ?? row.destination
   const mayChoose = ['resolved', 'ambiguous', 'failed'].includes(row.state)
   return h(
     'div',
     { class: 'details', 'data-testid': 'model-resolver-details' },
     mayChoose && row.candidates.length > 1 && candidateList(context, row),
+    alternativeList(context, row),
     h(
       'dl',
       null,

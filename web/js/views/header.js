@@ -1,6 +1,7 @@
 // @ts-check
 
 import { h } from '../dom.js'
+import { relinkable } from '../rows.js'
 import { iconButton } from './parts.js'
 
 /** @import { Row } from '../../types/state' */
@@ -80,6 +81,31 @@ export function summaryBar({ t, store, state }, rows) {
         },
         t(all ? 'summary.selectNone' : 'summary.selectAll')
       ),
+    relinkAll(store, t, rows),
     store.host.kind === 'standalone' && rescanButton(t, store, search.running)
+  )
+}
+
+/**
+ * All that is here under another name at once, where there is no question which file is meant.
+ *
+ * @param {Context['store']} store
+ * @param {Context['t']} t
+ * @param {Row[]} rows
+ */
+function relinkAll(store, t, rows) {
+  const sure = relinkable(rows)
+  if (!store.host.relink || sure.length < 2) return null
+  return h(
+    'button',
+    {
+      type: 'button',
+      class: 'link',
+      title: t('summary.relinkWhy'),
+      disabled: store.state.relinking,
+      'data-testid': 'model-resolver-relink-all',
+      onclick: () => store.relinker.run(sure)
+    },
+    t('summary.relink', { n: sure.length })
   )
 }

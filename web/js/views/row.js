@@ -5,6 +5,7 @@ import { icon } from '../icons.js'
 import { isRunning } from '../rows.js'
 import { detailsView } from './details.js'
 import { downloadActions, downloadLine } from './download.js'
+import { elsewhereView } from './elsewhere.js'
 import { button, confidenceBadge, evidenceText, iconButton, longName, originLink } from './parts.js'
 import { failureView, folderChooser, needsView, notFoundView } from './remedies.js'
 
@@ -37,7 +38,8 @@ const drawn = new WeakMap()
  * @param {Row} row
  */
 export function rowView(context, row) {
-  const depends = [context.state.open.has(keyOf(row)), context.state.folders, context.locale]
+  const { open, folders, relinking } = context.state
+  const depends = [open.has(keyOf(row)), folders, relinking, context.locale]
   const known = drawn.get(row)
   if (known && known.depends.every((value, index) => value === depends[index])) return known.view
   const view = draw(context, row)
@@ -171,7 +173,7 @@ function body(context, row) {
     case 'completed':
       return withSize(t(row.download?.verified ? 'row.completedVerified' : 'row.completed'))
     case 'elsewhere':
-      return elsewhere(context, row)
+      return elsewhereView(context, row)
     case 'searching':
       return note(t('row.searching'))
     case 'unsearched':
@@ -244,20 +246,5 @@ function found(context, row) {
     (chosen.needs || chosen.gated) && needsView(context, chosen),
     chosen.safety &&
       h('p', { class: 'note warn' }, icon('alert', 'small'), ' ', context.say('safety', chosen.safety))
-  ]
-}
-
-/**
- * @param {Context} context
- * @param {Row} row
- */
-function elsewhere({ t }, row) {
-  const [best, ...rest] = row.model.alternatives
-  const path = best ? `${best.folder}/${best.name}` : row.model.path
-  return [
-    h('p', { class: 'note' }, t('row.elsewhere')),
-    path &&
-      h('p', { class: 'path', title: best?.path ?? path, 'data-testid': 'model-resolver-elsewhere' }, path),
-    rest.length > 0 && h('p', { class: 'note' }, t('row.elsewhereMore', { n: rest.length }))
   ]
 }

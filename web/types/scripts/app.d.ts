@@ -6,17 +6,42 @@ export interface GraphNode {
   type?: string
   boundingRect?: ArrayLike<number>
   subgraph?: Graph
+  inputs?: NodeInput[]
   widgets?: Widget[]
+  /** Only where the node type is not installed. */
+  last_serialization?: object
+  setDirtyCanvas?(foreground: boolean, background: boolean): void
   onWidgetChanged?(name: string, value: unknown, before: unknown, widget: Widget): void
+}
+
+export interface NodeInput {
+  name: string
+  /** The widget it can be set by as well. */
+  widget?: { name: string }
+  link?: string | number | null
 }
 
 export interface Widget {
   name: string
   value: unknown
+  /** False: its value is not saved. */
+  serialize?: boolean
+  options?: { values?: unknown }
+  callback?(value: unknown, canvas?: unknown, node?: GraphNode): void
+}
+
+export interface Link {
+  origin_id: string | number
+  origin_slot: number
 }
 
 export interface Graph {
   getNodeById(id: string | number): GraphNode | null | undefined
+  getLink?(id: string | number): Link | undefined
+  /** A Map that, in some versions, also answers to plain indexing. */
+  links?: Map<string | number, Link> | Record<string | number, Link>
+  /** Of a subgraph. */
+  inputs?: { name: string }[]
   serialize(): { models?: unknown[] }
 }
 
@@ -28,6 +53,14 @@ export interface Canvas {
   centerOnNode(node: GraphNode): void
   selectNode?(node: GraphNode): void
   setDirty(foreground: boolean, background: boolean): void
+  emitBeforeChange?(): void
+  emitAfterChange?(): void
+}
+
+/** What keeps the steps of undo. Between the two calls it takes none; a pair with no change does nothing. */
+export interface ChangeTracker {
+  beforeChange(): void
+  afterChange(): void
 }
 
 export interface SidebarTab {
@@ -53,6 +86,7 @@ export interface ExtensionManager {
   getSidebarTabs?(): SidebarTab[]
   sidebarTab?: { activeSidebarTabId: string | null; toggleSidebarTab(id: string): void }
   command?: { execute(id: string): Promise<void> }
+  workflow?: { activeWorkflow?: { changeTracker?: ChangeTracker | null } | null }
   /** What the last refused Run complained of, by execution id. */
   lastNodeErrors?: Record<string, { errors: { extra_info?: { input_name?: string } }[] }> | null
   setting: { get(id: string): unknown }

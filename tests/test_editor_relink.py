@@ -1,0 +1,620 @@
+"""In the real frontend: a model that is here under another name is used with one click, undone with one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
+
+from tests.comfy_host.driver import (
+    ComfyHostProcess,
+    current_prompt,
+    launch_browser,
+    load_workflow,
+    open_editor,
+    set_locale,
+    set_theme,
+    watch,
+)
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+SHOTS = Path(__file__).resolve().parent / ".screenshots"
+RESERVE = {"CMR_DISK_RESERVE": "1MB"}
+OUTLINED = """() => {
+    const found = []
+    const look = graph => graph.nodes.forEach(node => {
+        if (node.has_errors) found.push(String(node.id))
+        if (node.isSubgraphNode?.()) look(node.subgraph)
+    })
+    look(window.app.rootGraph)
+    return found
+}"""
+NATIVE = """() => document.querySelector('#vue-app').__vue_app__.config.globalProperties.$pinia
+    ._s.get('missingModel').missingModelCandidates?.length ?? 0"""
+VALUES = """() => Object.fromEntries(window.app.rootGraph.nodes
+    .map(node => [String(node.id), (node.widgets ?? []).map(widget => widget.value)]))"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with launch_browser() as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    opened = browser.new_page(viewport={"width": 1500, "height": 950})
+    opened.set_default_timeout(20_000)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[ComfyHostProcess]:
+    """A ComfyUI with this pack, a checkpoint, a few LoRAs in subfolders, and a node with an object value."""
+    stack = tmp_path / "stack-pack"
+    (stack / "js").mkdir(parents=True)
+    (stack / "__init__.py").write_text(STACK_PACK)
+    (stack / "js" / "stack.js").write_text(STACK_SCRIPT)
+    process = ComfyHostProcess(
+        tmp_path / "comfy", packs={"model-resolver": CHECKOUT, "stack": stack}, env=RESERVE
+    )
+    process.add_model("checkpoints/base.safetensors")
+    process.add_model("loras/sub/x.safetensors")
+    process.add_model("loras/sub/y.safetensors")
+    with process:
+        yield process
+
+
+# -- workflows ---------------------------------------------------------------------------------------
+
+
+def node(node_id: int, node_type: str, values: list[Any], inputs: Any = (), outputs: Any = (), **extra: Any):  # type: ignore[no-untyped-def]
+    """``inputs``: (name, type, link or None, whether a widget); ``outputs``: (type, links)."""
+    return {
+        "id": node_id,
+        "type": node_type,
+        "pos": [40 + 330 * (node_id % 4), 60 + 220 * (node_id // 4)],
+        "size": [300, 120],
+        "flags": {},
+        "order": node_id,
+        "mode": 0,
+        "inputs": [
+            {"name": name, "type": kind, "link": link, **({"widget": {"name": name}} if widget else {})}
+            for name, kind, link, widget in inputs
+        ],
+        "outputs": [{"name": kind, "type": kind, "links": links} for kind, links in outputs],
+        "properties": {},
+        "widgets_values": values,
+        **extra,
+    }
+
+
+def lora(node_id: int, name: str, model: int | None, out: list[int], named: int | None = None, **extra: Any):  # type: ignore[no-untyped-def]
+    inputs = [("model", "MODEL", model, False), ("lora_name", "COMBO", named, True)]
+    return node(node_id, "LoraLoaderModelOnly", [name, 1], inputs, [("MODEL", out)], **extra)
+
+
+def checkpoint(node_id: int, out: list[int]):  # type: ignore[no-untyped-def]
+    outputs = [("MODEL", out), ("CLIP", []), ("VAE", [])]
+    return node(
+        node_id, "CheckpointLoaderSimple", ["base.safetensors"], [("ckpt_name", "COMBO", None, True)], outputs
+    )
+
+
+def preview(node_id: int, link: int):  # type: ignore[no-untyped-def]
+    return node(node_id, "PreviewAny", [], [("source", "*", link, False)])
+
+
+def graph(nodes: list[Any], links: list[list[Any]], subgraphs: Any = ()) -> dict[str, Any]:
+    made = {
+        "id": "5e1ec7ed-0000-4000-8000-000000000001",
+        "revision": 0,
+        "last_node_id": 99,
+        "last_link_id": 99,
+        "nodes": nodes,
+        "links": links,
+        "groups": [],
+        "config": {},
+        "extra": {},
+        "version": 0.4,
+    }
+    return {**made, "definitions": {"subgraphs": list(subgraphs)}} if subgraphs else made
+
+
+def subgraph(number: int, inner: dict[str, Any]) -> dict[str, Any]:
+    """MODEL and a promoted lora_name in, MODEL out, around one node with the same inputs and output."""
+
+    def slot(kind: int, name: str, type_: str, link: int) -> dict[str, Any]:
+        return {
+            "id": f"5e1ec7ed-{number:04}-4000-8000-00000000000{kind}",
+            "name": name,
+            "type": type_,
+            "linkIds": [link],
+            "pos": [0, 20 * kind],
+        }
+
+    def link(number: int, origin: int, origin_slot: int, target: int, slot: int, kind: str) -> dict[str, Any]:
+        return {
+            "id": number,
+            "origin_id": origin,
+            "origin_slot": origin_slot,
+            "target_id": target,
+            "target_slot": slot,
+            "type": kind,
+        }
+
+    return {
+        "id": subgraph_id(number),
+        "version": 1,
+        "state": {"lastGroupId": 0, "lastNodeId": 99, "lastLinkId": 99, "lastRerouteId": 0},
+        "revision": 0,
+        "config": {},
+        "name": f"Styled {number}",
+        "inputNode": {"id": -10, "bounding": [-200, 0, 120, 80]},
+        "outputNode": {"id": -20, "bounding": [600, 0, 120, 60]},
+        "inputs": [slot(1, "model", "MODEL", 1), slot(2, "lora_name", "COMBO", 2)],
+        "outputs": [slot(3, "MODEL", "MODEL", 3)],
+        "widgets": [],
+        "nodes": [inner],
+        "groups": [],
+        "links": [
+            link(1, -10, 0, inner["id"], 0, "MODEL"),
+            link(2, -10, 1, inner["id"], 1, "COMBO"),
+            link(3, inner["id"], 0, -20, 0, "MODEL"),
+        ],
+        "extra": {},
+    }
+
+
+def subgraph_id(number: int) -> str:
+    return f"5e1ec7ed-{number:04}-4000-8000-000000000000"
+
+
+def instance(node_id: int, number: int, name: str, model: int, out: list[int], inner: int, **extra: Any):  # type: ignore[no-untyped-def]
+    inputs = [("model", "MODEL", model, False), ("lora_name", "COMBO", extra.pop("named", None), True)]
+    return node(
+        node_id,
+        subgraph_id(number),
+        [name],
+        inputs,
+        [("MODEL", out)],
+        **{**extra, "properties": {"proxyWidgets": [[str(inner), "lora_name"]]}},
+    )
+
+
+def one_loader(name: str, **extra: Any) -> dict[str, Any]:
+    return graph(
+        [checkpoint(1, [1]), lora(2, name, 1, [2], **extra), preview(3, 2)],
+        [[1, 1, 0, 2, 0, "MODEL"], [2, 2, 0, 3, 0, "MODEL"]],
+    )
+
+
+# -- steps -------------------------------------------------------------------------------------------
+
+
+def test_id(page: Page, name: str):  # type: ignore[no-untyped-def]
+    return page.locator(f"[data-testid='model-resolver-{name}']")
+
+
+test_id.__test__ = False  # type: ignore[attr-defined]
+
+
+def row(page: Page, model: str):  # type: ignore[no-untyped-def]
+    return page.locator(f"[data-testid='model-resolver-row'][data-model-id='{model}']")
+
+
+def use_it(page: Page, model: str):  # type: ignore[no-untyped-def]
+    return row(page, model).locator("[data-testid='model-resolver-relink']")
+
+
+def tab(page: Page):  # type: ignore[no-untyped-def]
+    return page.locator(".side-tool-bar-container button[aria-label='Resolve missing models']")
+
+
+def open_panel(page: Page, host: ComfyHostProcess, workflow: dict[str, Any]) -> None:
+    open_editor(page, host.url)
+    load_workflow(page, workflow)
+    page.evaluate("window.app.extensionManager.sidebarTab.toggleSidebarTab('model-resolver')")
+    expect(test_id(page, "badge")).to_be_visible()
+
+
+def values(page: Page) -> dict[str, list[Any]]:
+    return page.evaluate(VALUES)
+
+
+def expect_values(page: Page, node_id: int, wanted: list[Any]) -> None:
+    """Values also change by undo and redo, which load the graph anew."""
+    page.wait_for_function(
+        f"([id, wanted]) => JSON.stringify(({VALUES})()[id]) === wanted",
+        arg=[str(node_id), json.dumps(wanted, separators=(",", ":"))],
+    )
+
+
+def refused(page: Page, host: ComfyHostProcess) -> dict[str, Any]:
+    """What ComfyUI says against a run of the graph on the canvas, by node."""
+    _, answer = host.post("/api/prompt", {"prompt": current_prompt(page)})
+    return answer["node_errors"]
+
+
+def save_and_reload(page: Page) -> None:
+    page.evaluate(
+        """async () => {
+            const saved = JSON.parse(JSON.stringify(window.app.rootGraph.serialize()))
+            await window.app.loadGraphData(saved, true, true, 'again')
+        }"""
+    )
+
+
+def is_modified(page: Page) -> bool:
+    return page.evaluate("window.app.extensionManager.workflow.activeWorkflow.isModified")
+
+
+def screenshot(page: Page, name: str) -> None:
+    SHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.png")
+
+
+# -- tests -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["sub\\x.safetensors", "style/x.safetensors", "x.safetensors"])
+def test_one_click_sets_the_widget_and_all_complaints_go(
+    page: Page, host: ComfyHostProcess, name: str
+) -> None:
+    seen = watch(page)
+    wanted = f"loras/{name}".replace("\\", "/")
+    open_panel(page, host, one_loader(name))
+    expect(tab(page)).to_have_text("1")
+    assert refused(page, host)["2"]["errors"][0]["type"] == "value_not_in_list"
+    page.evaluate("window.app.queuePrompt(0)")  # a refused run leaves errors of its own
+    page.wait_for_function("() => window.app.extensionManager.lastNodeErrors?.['2']")
+    page.wait_for_function(f"({OUTLINED})().includes('2')")
+    assert not is_modified(page)
+
+    use_it(page, wanted).click()
+
+    expect_values(page, 2, ["sub/x.safetensors", 1])
+    expect(tab(page)).to_have_text("")
+    expect(page.get_by_text("All models are here")).to_be_visible()
+    page.wait_for_function(f"({OUTLINED})().length === 0")
+    page.wait_for_function(f"({NATIVE})() === 0")
+    assert refused(page, host) == {}
+    assert is_modified(page)
+    save_and_reload(page)
+    assert values(page)["2"] == ["sub/x.safetensors", 1]
+    assert [error for error in seen.errors if "model-resolver" in error.lower()] == []
+
+
+def test_undo_takes_one_click_back_in_one_step_and_redo_repeats_it(
+    page: Page, host: ComfyHostProcess
+) -> None:
+    workflow = graph(
+        [
+            checkpoint(1, [1]),
+            lora(2, "old/x.safetensors", 1, [2]),
+            lora(3, "old/x.safetensors", 2, [3]),
+            lora(4, "y.safetensors", 3, [4]),
+            lora(5, "y.safetensors", None, [], mode=4),
+            preview(6, 4),
+        ],
+        [
+            [1, 1, 0, 2, 0, "MODEL"],
+            [2, 2, 0, 3, 0, "MODEL"],
+            [3, 3, 0, 4, 0, "MODEL"],
+            [4, 4, 0, 6, 0, "MODEL"],
+        ],
+    )
+    open_panel(page, host, workflow)
+    # An edit of the user's that the editor has not recorded yet must not be undone with it.
+    page.evaluate("window.app.rootGraph.getNodeById(4).widgets[1].value = 0.5")
+    expect(test_id(page, "relink-all")).to_have_text("Relink 2")
+    # A mouse button that goes up would have it recorded.
+    test_id(page, "relink-all").dispatch_event("click")
+    x, y = "sub/x.safetensors", "sub/y.safetensors"
+    expect_values(page, 4, [y, 0.5])
+    now = values(page)
+    assert (now["2"], now["3"], now["5"]) == ([x, 1], [x, 1], [y, 1]), "a bypassed node, too"
+    expect(tab(page)).to_have_text("")
+
+    page.keyboard.press("Control+z")
+    expect_values(page, 2, ["old/x.safetensors", 1])
+    back = values(page)
+    assert (back["3"][0], back["4"], back["5"][0]) == (
+        "old/x.safetensors", ["y.safetensors", 0.5], "y.safetensors",
+    )  # fmt: skip
+    expect(tab(page)).to_have_text("2")
+
+    page.keyboard.press("Control+y")
+    expect_values(page, 2, [x, 1])
+    again = values(page)
+    assert (again["3"][0], again["4"], again["5"][0]) == (x, [y, 0.5], y)
+    expect(tab(page)).to_have_text("")
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_of_two_instances_of_a_subgraph_only_the_one_concerned_changes(
+    page: Page, host: ComfyHostProcess, depth: int
+) -> None:
+    definitions = [subgraph(1, lora(7, "inner.safetensors", 1, [3], named=2))]
+    if depth == 2:
+        definitions.append(subgraph(2, instance(8, 1, "inner.safetensors", 1, [3], inner=7, named=2)))
+    inner = 7 if depth == 1 else 8
+    workflow = graph(
+        [
+            checkpoint(1, [1]),
+            instance(2, depth, "old/x.safetensors", 1, [2], inner),
+            instance(3, depth, "sub/y.safetensors", 2, [3], inner),
+            instance(4, depth, "sub\\y.safetensors", 3, [4], inner),
+            preview(6, 4),
+        ],
+        [
+            [1, 1, 0, 2, 0, "MODEL"],
+            [2, 2, 0, 3, 0, "MODEL"],
+            [3, 3, 0, 4, 0, "MODEL"],
+            [4, 4, 0, 6, 0, "MODEL"],
+        ],
+        definitions,
+    )
+    open_panel(page, host, workflow)
+    failing = "2:7" if depth == 1 else "2:8:7"
+    assert failing in refused(page, host)
+    inside = "window.app.rootGraph.getNodeById(2).subgraph.nodes[0].widgets[0].value"
+    shared = page.evaluate(inside)
+
+    use_it(page, "loras/old/x.safetensors").click()
+    expect_values(page, 2, ["sub/x.safetensors"])
+    assert [values(page)[key] for key in ("3", "4")] == [["sub/y.safetensors"], ["sub\\y.safetensors"]]
+    assert failing not in refused(page, host)
+    assert page.evaluate(inside) == shared, "what all instances have in common stays as it is"
+
+    use_it(page, "loras/sub/y.safetensors").click()
+    expect_values(page, 4, ["sub/y.safetensors"])
+    expect(tab(page)).to_have_text("")
+    page.wait_for_function(f"({OUTLINED})().length === 0")
+    page.wait_for_function(f"({NATIVE})() === 0")
+    assert refused(page, host) == {}
+
+    page.keyboard.press("Control+z")
+    expect_values(page, 4, ["sub\\y.safetensors"])
+    assert values(page)["2"] == ["sub/x.safetensors"], "each click is a step of its own"
+    page.keyboard.press("Control+y")
+    expect_values(page, 4, ["sub/y.safetensors"])
+    save_and_reload(page)
+    assert [values(page)[key] for key in ("2", "3", "4")] == [
+        ["sub/x.safetensors"], ["sub/y.safetensors"], ["sub/y.safetensors"],
+    ]  # fmt: skip
+    assert refused(page, host) == {}
+
+
+def test_a_primitive_node_is_set_along_and_does_not_bring_the_old_name_back(
+    page: Page, host: ComfyHostProcess
+) -> None:
+    primitive = node(8, "PrimitiveNode", ["old/x.safetensors", "fixed", ""], [], [("COMBO", [5])])
+    primitive["outputs"][0]["widget"] = {"name": "lora_name"}
+    workflow = graph(
+        [checkpoint(1, [1]), lora(2, "old/x.safetensors", 1, [2], named=5), preview(3, 2), primitive],
+        [[1, 1, 0, 2, 0, "MODEL"], [2, 2, 0, 3, 0, "MODEL"], [5, 8, 0, 2, 1, "COMBO"]],
+    )
+    open_panel(page, host, workflow)
+    use_it(page, "loras/old/x.safetensors").click()
+    expect_values(page, 2, ["sub/x.safetensors", 1])
+    assert values(page)["8"][0] == "sub/x.safetensors"
+    page.wait_for_function(f"({OUTLINED})().length === 0")
+    page.wait_for_function(f"({NATIVE})() === 0")
+    assert refused(page, host) == {}, "making the prompt has the primitive hand on its value"
+    save_and_reload(page)
+    assert refused(page, host) == {}
+
+
+def test_a_name_wired_in_is_set_where_it_is_written(page: Page, host: ComfyHostProcess) -> None:
+    text = node(
+        8, "PrimitiveString", ["old/x.safetensors"], [("value", "STRING", None, True)], [("STRING", [5, 6])]
+    )
+    workflow = graph(
+        [
+            checkpoint(1, [1]),
+            instance(2, 1, "unused.safetensors", 1, [2], inner=7, named=5),
+            lora(3, "unused.safetensors", 2, [3], named=6),
+            preview(6, 3),
+            text,
+        ],
+        [
+            [1, 1, 0, 2, 0, "MODEL"],
+            [2, 2, 0, 3, 0, "MODEL"],
+            [3, 3, 0, 6, 0, "MODEL"],
+            [5, 8, 0, 2, 1, "STRING"],
+            [6, 8, 0, 3, 1, "STRING"],
+        ],
+        [subgraph(1, lora(7, "inner.safetensors", 1, [3], named=2))],
+    )
+    open_panel(page, host, workflow)
+    use_it(page, "loras/old/x.safetensors").click()
+    expect_values(page, 8, ["sub/x.safetensors"])
+    assert (values(page)["2"], values(page)["3"][0]) == (["unused.safetensors"], "unused.safetensors")
+    page.keyboard.press("Control+z")
+    expect_values(page, 8, ["old/x.safetensors"])
+
+
+def test_a_node_that_is_not_installed_is_left_alone(page: Page, host: ComfyHostProcess) -> None:
+    entry = {"name": "old/x.safetensors", "url": "https://huggingface.co/o/r/resolve/main/x.safetensors"}
+    stranger = node(
+        4, "StrangerLoader", ["old/x.safetensors"], properties={"models": [{**entry, "directory": "loras"}]}
+    )
+    open_panel(page, host, graph([checkpoint(1, []), stranger], []))
+    use_it(page, "loras/old/x.safetensors").click()
+    problem = row(page, "loras/old/x.safetensors").locator("[data-testid='model-resolver-relink-problem']")
+    expect(problem).to_have_attribute("data-code", "no_place")
+    saved = page.evaluate("window.app.rootGraph.serialize().nodes.find(node => node.id == 4).widgets_values")
+    assert saved == ["old/x.safetensors"]
+    assert not is_modified(page)
+
+
+STACK_PACK = """
+class LoraStack:
+    RETURN_TYPES = ("MODEL",)
+    FUNCTION = "load"
+    CATEGORY = "test"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",)}, "optional": {}}
+
+    def load(self, **inputs):
+        return (None,)
+
+NODE_CLASS_MAPPINGS = {"LoraStack": LoraStack}
+WEB_DIRECTORY = "js"
+"""
+STACK_SCRIPT = """
+import { app } from '/scripts/app.js'
+
+app.registerExtension({
+    name: 'test.stack',
+    nodeCreated(node) {
+        if (node.comfyClass !== 'LoraStack') return
+        for (const name of ['lora_1', 'lora_2', 'stack']) {
+            node.addCustomWidget({
+                name, type: 'custom', value: {}, options: {}, y: 0, calls: 0,
+                draw() {}, computeSize: () => [200, 24], callback() { this.calls += 1 }
+            })
+        }
+    }
+})
+"""
+
+
+def test_a_name_inside_an_object_is_set_there_and_nothing_else_of_it(
+    page: Page, host: ComfyHostProcess
+) -> None:
+    one = {"on": True, "lora": "old/x.safetensors", "strength": 0.7}
+    two = {"on": False, "lora": "sub\\y.safetensors", "strength": 1}
+    stack = {"loras": [{"name": "old/x.safetensors", "active": True, "strength": 0.3}]}
+    workflow = graph(
+        [
+            checkpoint(1, [1]),
+            node(2, "LoraStack", [one, two, stack], [("model", "MODEL", 1, False)], [("MODEL", [])]),
+        ],
+        [[1, 1, 0, 2, 0, "MODEL"]],
+    )
+    open_panel(page, host, workflow)
+    test_id(page, "relink-all").click()
+    wanted = [
+        {**one, "lora": "sub/x.safetensors"},
+        {**two, "lora": "sub/y.safetensors"},
+        {"loras": [{**stack["loras"][0], "name": "sub/x.safetensors"}]},
+    ]
+    expect_values(page, 2, wanted)
+    calls = page.evaluate("window.app.rootGraph.getNodeById(2).widgets.map(widget => widget.calls)")
+    assert calls == [1, 1, 1], "each widget is told"
+    expect(tab(page)).to_have_text("")
+    page.keyboard.press("Control+z")
+    expect_values(page, 2, [one, two, stack])
+    page.keyboard.press("Control+y")
+    expect_values(page, 2, wanted)
+    save_and_reload(page)
+    assert values(page)["2"] == wanted
+
+
+def test_a_file_that_came_later_is_found_after_refreshing_the_combos(
+    page: Page, host: ComfyHostProcess
+) -> None:
+    workflow = one_loader("old/z.safetensors")
+    open_editor(page, host.url)
+    host.add_model("loras/sub/z.safetensors")  # the editor does not list it yet
+    load_workflow(page, workflow)
+    listed = page.evaluate("window.app.rootGraph.getNodeById(2).widgets[0].options.values")
+    assert "sub/z.safetensors" not in listed
+    page.evaluate("window.app.extensionManager.sidebarTab.toggleSidebarTab('model-resolver')")
+    use_it(page, "loras/old/z.safetensors").click()
+    expect_values(page, 2, ["sub/z.safetensors", 1])
+    expect(tab(page)).to_have_text("")
+
+
+def test_a_file_the_combo_does_not_list_changes_nothing_and_says_so(
+    page: Page, host: ComfyHostProcess
+) -> None:
+    respell(page, "sub/x.safetensors", "of/another/list.safetensors")
+    open_panel(page, host, one_loader("old/x.safetensors"))
+    use_it(page, "loras/old/x.safetensors").click()
+    problem = row(page, "loras/old/x.safetensors").locator("[data-testid='model-resolver-relink-problem']")
+    expect(problem).to_have_attribute("data-code", "not_listed")
+    assert values(page)["2"] == ["old/x.safetensors", 1]
+    assert not is_modified(page)
+
+
+def test_on_a_server_with_backslashes_the_names_get_backslashes(page: Page, host: ComfyHostProcess) -> None:
+    """What ComfyUI on Windows lists; the rest of the host is as it is."""
+    respell(page, "sub/x.safetensors", "sub\\x.safetensors")
+    open_panel(page, host, one_loader("old/x.safetensors"))
+    use_it(page, "loras/old/x.safetensors").click()
+    expect_values(page, 2, ["sub\\x.safetensors", 1])
+
+
+def respell(page: Page, name: str, other: str) -> None:
+    """The editor is told other names for the combos than the host lists."""
+
+    def answer(route: Route) -> None:
+        told = route.fetch().text().replace(json.dumps(name), json.dumps(other))
+        route.fulfill(body=told, content_type="application/json")
+
+    page.route("**/api/object_info", answer)
+
+
+def test_of_several_files_the_user_chooses_and_other_folders_are_out_of_reach(
+    page: Page, host: ComfyHostProcess
+) -> None:
+    host.add_model("loras/a/twin.safetensors", b"one")
+    host.add_model("loras/b/twin.safetensors", b"other")
+    host.add_model("embeddings/far.safetensors")
+    workflow = graph(
+        [
+            checkpoint(1, [1]),
+            lora(2, "twin.safetensors", 1, [2]),
+            lora(3, "far.safetensors", 2, [3]),
+            lora(4, "sub\\x.safetensors", 3, [4]),
+            lora(5, "old/y.safetensors", 4, [5]),
+            preview(6, 5),
+        ],
+        [
+            [1, 1, 0, 2, 0, "MODEL"],
+            [2, 2, 0, 3, 0, "MODEL"],
+            [3, 3, 0, 4, 0, "MODEL"],
+            [4, 4, 0, 5, 0, "MODEL"],
+            [5, 5, 0, 6, 0, "MODEL"],
+        ],
+    )
+    open_panel(page, host, workflow)
+    set_theme(page, "dark")
+    far = row(page, "loras/far.safetensors")
+    expect(far.locator("[data-testid='model-resolver-other-folder']")).to_contain_text("loras")
+    expect(use_it(page, "loras/far.safetensors")).to_have_count(0)
+    expect(test_id(page, "relink-all")).to_have_text("Relink 2")
+
+    twin = row(page, "loras/twin.safetensors")
+    expect(twin.locator(".warn")).to_be_visible()
+    twin.locator("[data-testid='model-resolver-more']").click()
+    twin.locator("[data-testid='model-resolver-alternative'] input").nth(1).check()
+    expect(test_id(page, "relink-all")).to_have_text("Relink 3")
+    screenshot(page, "relink-dark")
+    set_theme(page, "light")
+    screenshot(page, "relink-light")
+    set_theme(page, "dark")
+    use_it(page, "loras/twin.safetensors").click()
+    expect_values(page, 2, ["b/twin.safetensors", 1])
+    expect(tab(page)).to_have_text("3")
+    test_id(page, "relink-all").click()
+    expect_values(page, 5, ["sub/y.safetensors", 1])
+    expect(tab(page)).to_have_text("1")
+    assert values(page)["3"] == ["far.safetensors", 1]
+
+    page.keyboard.press("Control+z")
+    expect_values(page, 5, ["old/y.safetensors", 1])
+    set_locale(page, "zh")
+    expect(use_it(page, "loras/old/y.safetensors")).to_have_text("使用它")
+    screenshot(page, "relink-zh")
