@@ -11,6 +11,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.comfy_host.driver import launch_browser
 
 COMFY_HOST = Path(__file__).parent / "comfy_host"
 
@@ -44,3 +47,20 @@ def comfy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             module = sys.modules[name]
             if str(COMFY_HOST) in str(getattr(module, "__file__", "")):
                 del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium for the tests of one module: while it runs, no asynchronous test can."""
+    with launch_browser() as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A fresh page of it, without anything another test left behind."""
+    context = browser.new_context(viewport={"width": 1500, "height": 950})
+    opened = context.new_page()
+    opened.set_default_timeout(20_000)
+    yield opened
+    context.close()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from demo.hub import running_hub
 from demo.world import World
 from tests.comfy_host.driver import (
     ComfyHostProcess,
-    launch_browser,
     open_editor,
     open_template,
     read_template,
@@ -21,9 +19,8 @@ from tests.comfy_host.driver import (
     set_theme,
     watch,
 )
+from tests.editor_page import CHECKOUT, OUTLINED, RESERVE, part, row, screenshot, tab
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-SHOTS = Path(__file__).resolve().parent / ".screenshots"
 TEMPLATE = "basic_switch_node"
 MISSING = {
     "loras/pixel_art_style_z_image_turbo.safetensors",
@@ -31,29 +28,6 @@ MISSING = {
     "text_encoders/qwen_3_4b.safetensors",
     "vae/ae.safetensors",
 }
-OUTLINED = """() => {
-    const found = []
-    const look = graph => graph.nodes.forEach(node => {
-        if (node.has_errors) found.push(String(node.id))
-        if (node.isSubgraphNode?.()) look(node.subgraph)
-    })
-    look(window.app.rootGraph)
-    return found
-}"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launch_browser() as running:
-        yield running
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    opened = browser.new_page(viewport={"width": 1500, "height": 950})
-    opened.set_default_timeout(20_000)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -61,31 +35,10 @@ def world() -> World:
     return World.for_workflow(read_template(TEMPLATE))
 
 
-def test_id(page: Page, name: str):  # type: ignore[no-untyped-def]
-    return page.locator(f"[data-testid='model-resolver-{name}']")
-
-
-test_id.__test__ = False  # type: ignore[attr-defined]
-
-
-def row(page: Page, model: str):  # type: ignore[no-untyped-def]
-    return page.locator(f"[data-testid='model-resolver-row'][data-model-id='{model}']")
-
-
-def screenshot(page: Page, name: str) -> None:
-    SHOTS.mkdir(exist_ok=True)
-    page.screenshot(path=SHOTS / f"{name}.png")
-
-
-def tab(page: Page):  # type: ignore[no-untyped-def]
-    """The tab's button in the sidebar; its text is the badge."""
-    return page.locator(".side-tool-bar-container button[aria-label='Resolve missing models']")
-
-
 def press_resolve(page: Page) -> None:
     """The button in the action bar, as a user finds it."""
     page.get_by_role("button", name="Resolve missing models").filter(has_text="Models").click()
-    expect(test_id(page, "row").first).to_be_visible()
+    expect(part(page, "row").first).to_be_visible()
 
 
 def test_a_template_goes_from_red_to_runnable(page: Page, world: World, tmp_path: Path) -> None:
@@ -107,7 +60,7 @@ def test_a_template_goes_from_red_to_runnable(page: Page, world: World, tmp_path
         for model in MISSING:
             expect(row(page, model)).to_be_visible()
             expect(row(page, model).locator("[data-testid='model-resolver-confidence']")).to_be_visible()
-        button = test_id(page, "download-all")
+        button = part(page, "download-all")
         expect(button).to_contain_text("4")
         expect(button).to_be_enabled()
         screenshot(page, "editor-found-dark")
@@ -116,7 +69,7 @@ def test_a_template_goes_from_red_to_runnable(page: Page, world: World, tmp_path
         set_theme(page, "dark")
 
         button.click()
-        expect(test_id(page, "progress").first).to_be_visible()
+        expect(part(page, "progress").first).to_be_visible()
         screenshot(page, "editor-downloading-dark")
         for model in MISSING:
             held = next(file for repo in world.repos.values() for file in repo.files if file.name in model)
@@ -150,7 +103,6 @@ def wait_until(page: Page, condition) -> None:  # type: ignore[no-untyped-def]
     pytest.fail("it did not happen within 30 seconds")
 
 
-RESERVE = {"CMR_DISK_RESERVE": "1MB"}
 GATED = "tarn59/pixel_art_style_lora_z_image_turbo"
 LORA = "loras/pixel_art_style_z_image_turbo.safetensors"
 VAE = "vae/ae.safetensors"
@@ -174,7 +126,7 @@ def test_one_gated_and_one_corrupt_file_say_what_to_do(page: Page, tmp_path: Pat
         expect(licence).to_have_attribute("href", f"https://huggingface.co/{GATED}")
         expect(gated).to_contain_text("CMR_HF_TOKEN")
 
-        button = test_id(page, "download-all")
+        button = part(page, "download-all")
         expect(button).to_contain_text("3")
         button.click()
         problem = row(page, VAE).locator("[data-testid='model-resolver-problem']")
@@ -203,6 +155,6 @@ def test_it_speaks_chinese_and_is_narrow(page: Page, world: World, tmp_path: Pat
         set_setting(page, "Comfy.ColorPalette", "light")
         open_template(page, TEMPLATE)
         page.evaluate("window.app.extensionManager.sidebarTab.toggleSidebarTab('model-resolver')")
-        expect(test_id(page, "row").first).to_be_visible()
-        expect(test_id(page, "download-all")).to_contain_text("下载")
+        expect(part(page, "row").first).to_be_visible()
+        expect(part(page, "download-all")).to_contain_text("下载")
         screenshot(page, "editor-found-zh-light")

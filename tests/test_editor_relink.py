@@ -8,49 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.comfy_host.driver import (
     ComfyHostProcess,
     current_prompt,
-    launch_browser,
     load_workflow,
     open_editor,
     set_locale,
     set_theme,
     watch,
 )
+from tests.editor_page import CHECKOUT, OUTLINED, RESERVE, part, row, screenshot, tab
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-SHOTS = Path(__file__).resolve().parent / ".screenshots"
-RESERVE = {"CMR_DISK_RESERVE": "1MB"}
-OUTLINED = """() => {
-    const found = []
-    const look = graph => graph.nodes.forEach(node => {
-        if (node.has_errors) found.push(String(node.id))
-        if (node.isSubgraphNode?.()) look(node.subgraph)
-    })
-    look(window.app.rootGraph)
-    return found
-}"""
 NATIVE = """() => document.querySelector('#vue-app').__vue_app__.config.globalProperties.$pinia
     ._s.get('missingModel').missingModelCandidates?.length ?? 0"""
 VALUES = """() => Object.fromEntries(window.app.rootGraph.nodes
     .map(node => [String(node.id), (node.widgets ?? []).map(widget => widget.value)]))"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launch_browser() as running:
-        yield running
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    opened = browser.new_page(viewport={"width": 1500, "height": 950})
-    opened.set_default_timeout(20_000)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -197,30 +171,15 @@ def one_loader(name: str, **extra: Any) -> dict[str, Any]:
 # -- steps -------------------------------------------------------------------------------------------
 
 
-def test_id(page: Page, name: str):  # type: ignore[no-untyped-def]
-    return page.locator(f"[data-testid='model-resolver-{name}']")
-
-
-test_id.__test__ = False  # type: ignore[attr-defined]
-
-
-def row(page: Page, model: str):  # type: ignore[no-untyped-def]
-    return page.locator(f"[data-testid='model-resolver-row'][data-model-id='{model}']")
-
-
 def use_it(page: Page, model: str):  # type: ignore[no-untyped-def]
     return row(page, model).locator("[data-testid='model-resolver-relink']")
-
-
-def tab(page: Page):  # type: ignore[no-untyped-def]
-    return page.locator(".side-tool-bar-container button[aria-label='Resolve missing models']")
 
 
 def open_panel(page: Page, host: ComfyHostProcess, workflow: dict[str, Any]) -> None:
     open_editor(page, host.url)
     load_workflow(page, workflow)
     page.evaluate("window.app.extensionManager.sidebarTab.toggleSidebarTab('model-resolver')")
-    expect(test_id(page, "badge")).to_be_visible()
+    expect(part(page, "badge")).to_be_visible()
 
 
 def values(page: Page) -> dict[str, list[Any]]:
@@ -252,11 +211,6 @@ def save_and_reload(page: Page) -> None:
 
 def is_modified(page: Page) -> bool:
     return page.evaluate("window.app.extensionManager.workflow.activeWorkflow.isModified")
-
-
-def screenshot(page: Page, name: str) -> None:
-    SHOTS.mkdir(exist_ok=True)
-    page.screenshot(path=SHOTS / f"{name}.png")
 
 
 # -- tests -------------------------------------------------------------------------------------------
@@ -312,9 +266,9 @@ def test_undo_takes_one_click_back_in_one_step_and_redo_repeats_it(
     open_panel(page, host, workflow)
     # An edit of the user's that the editor has not recorded yet must not be undone with it.
     page.evaluate("window.app.rootGraph.getNodeById(4).widgets[1].value = 0.5")
-    expect(test_id(page, "relink-all")).to_have_text("Relink 2")
+    expect(part(page, "relink-all")).to_have_text("Relink 2")
     # A mouse button that goes up would have it recorded.
-    test_id(page, "relink-all").dispatch_event("click")
+    part(page, "relink-all").dispatch_event("click")
     x, y = "sub/x.safetensors", "sub/y.safetensors"
     expect_values(page, 4, [y, 0.5])
     now = values(page)
@@ -503,7 +457,7 @@ def test_a_name_inside_an_object_is_set_there_and_nothing_else_of_it(
         [[1, 1, 0, 2, 0, "MODEL"]],
     )
     open_panel(page, host, workflow)
-    test_id(page, "relink-all").click()
+    part(page, "relink-all").click()
     wanted = [
         {**one, "lora": "sub/x.safetensors"},
         {**two, "lora": "sub/y.safetensors"},
@@ -594,13 +548,13 @@ def test_of_several_files_the_user_chooses_and_other_folders_are_out_of_reach(
     far = row(page, "loras/far.safetensors")
     expect(far.locator("[data-testid='model-resolver-other-folder']")).to_contain_text("loras")
     expect(use_it(page, "loras/far.safetensors")).to_have_count(0)
-    expect(test_id(page, "relink-all")).to_have_text("Relink 2")
+    expect(part(page, "relink-all")).to_have_text("Relink 2")
 
     twin = row(page, "loras/twin.safetensors")
     expect(twin.locator(".warn")).to_be_visible()
     twin.locator("[data-testid='model-resolver-more']").click()
     twin.locator("[data-testid='model-resolver-alternative'] input").nth(1).check()
-    expect(test_id(page, "relink-all")).to_have_text("Relink 3")
+    expect(part(page, "relink-all")).to_have_text("Relink 3")
     screenshot(page, "relink-dark")
     set_theme(page, "light")
     screenshot(page, "relink-light")
@@ -608,7 +562,7 @@ def test_of_several_files_the_user_chooses_and_other_folders_are_out_of_reach(
     use_it(page, "loras/twin.safetensors").click()
     expect_values(page, 2, ["b/twin.safetensors", 1])
     expect(tab(page)).to_have_text("3")
-    test_id(page, "relink-all").click()
+    part(page, "relink-all").click()
     expect_values(page, 5, ["sub/y.safetensors", 1])
     expect(tab(page)).to_have_text("1")
     assert values(page)["3"] == ["far.safetensors", 1]
