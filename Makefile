@@ -37,8 +37,12 @@ lint: $(STAMP) $(NODE_STAMP)
 	node_modules/.bin/tsc --noEmit -p web/jsconfig.json
 	$(BIN)/comfy --skip-prompt --no-enable-telemetry node validate
 
+# Without CMR_COMFYUI_ROOT, an empty ComfyUI folder to try it with (the one that make demo fills).
+ROOT ?= $(or $(CMR_COMFYUI_ROOT),demo/.run/ComfyUI)
+
 run: $(STAMP)
-	$(BIN)/python -m resolver serve --comfyui-root "$${CMR_COMFYUI_ROOT:-demo/.run/ComfyUI}"
+	$(if $(CMR_COMFYUI_ROOT),,mkdir -p "$(ROOT)/models")
+	$(BIN)/python -m resolver serve --comfyui-root "$(ROOT)"
 
 learned: $(STAMP)
 	$(BIN)/python -m resolver.folders.learned

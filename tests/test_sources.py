@@ -73,6 +73,10 @@ def test_urls_are_brought_to_one_form() -> None:
     assert normalise_url("https://civitai.com/api/download/models/1?type=Model") == (
         "https://civitai.com/api/download/models/1?type=Model"
     )
+    assert normalise_url(HF + "blob/x.pt") == HF + "blob/x.pt", "a directory of that name is no page"
+    assert normalise_url("https://huggingface.co/datasets/o/r/blob/main/x.pt") == (
+        "https://huggingface.co/datasets/o/r/resolve/main/x.pt"
+    )
     assert url_file_name(HF + "a%20b/%E6%A8%A1.pt") == "模.pt"
 
 

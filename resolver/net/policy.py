@@ -28,7 +28,7 @@ from urllib.parse import quote, urlsplit
 from ..errors import SettingsError, UrlRefused
 from ..settings import CIVITAI, HUGGING_FACE, Settings
 from .addresses import Address, is_public, parse_host
-from .urls import redact
+from .urls import hub_file_path, redact
 
 Provider = Literal["huggingface", "civitai"]
 Origin = tuple[str, str, int]
@@ -119,10 +119,7 @@ class UrlPolicy:
         checked = self.check(url)
         if checked.origin == ("https", "huggingface.co", 443):
             path = urlsplit(checked.url)
-            steps = path.path.split("/")
-            if len(steps) > 4 and steps[3] == "blob":
-                steps[3] = "resolve"
-            tail = "/".join(steps) + (f"?{path.query}" if path.query else "")
+            tail = hub_file_path(path.path) + (f"?{path.query}" if path.query else "")
             return self.check(self._hf_endpoint + tail)
         if checked.origin == ("https", "civitai.com", 443):
             return self.check(self._civitai_endpoint + checked.url.removeprefix(CIVITAI))

@@ -47,6 +47,15 @@ def _folded(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).replace("-", "_").lower()
 
 
+def hub_file_path(path: str) -> str:
+    """The path that serves a file of the Hub: its page (``/o/r/blob/…``) becomes ``/o/r/resolve/…``."""
+    steps = path.split("/")
+    verb = 4 if steps[1:2] in (["datasets"], ["spaces"]) else 3
+    if len(steps) > verb + 1 and steps[verb] == "blob":
+        steps[verb] = "resolve"
+    return "/".join(steps)
+
+
 def page_url(url: str) -> str | None:
     """The page on which a person reads about the file at ``url`` and accepts its licence, if known.
 

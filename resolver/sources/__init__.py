@@ -12,6 +12,7 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from ..names import basename
+from ..net.urls import hub_file_path
 from ..schemas import Evidence
 from ..workflow import EmbeddedModel
 
@@ -83,8 +84,8 @@ def normalise_url(url: str) -> str | None:
     except ValueError:
         return None
     path, query = parts.path, parts.query
-    if parts.hostname in ("huggingface.co", "hf.co") and "/blob/" in path:
-        path = path.replace("/blob/", "/resolve/", 1)
+    if parts.hostname in ("huggingface.co", "hf.co"):
+        path = hub_file_path(path)
     if query in ("download=true", "download=1"):
         query = ""
     return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
