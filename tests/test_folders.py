@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,19 @@ def test_the_user_states_more_in_yaml(tmp_path: Path) -> None:
         with pytest.raises(SettingsError) as caught:
             read_stated(tmp_path)
         assert FILE_NAME in caught.value.message
+
+
+def test_only_the_observing_thread_sees_markers(comfy: Any) -> None:
+    from resolver.host.comfyui import ComfyUIHost
+
+    ask = comfy.folder_paths.get_filename_list
+    with ThreadPoolExecutor(1) as other, comfy.folder_paths.cache_helper:
+        with ComfyUIHost().listing(lambda folder: [f"marker of {folder}"]):
+            assert ask("loras") == ["marker of loras"]
+            assert other.submit(ask, "loras").result() == ["mine.safetensors"]
+            assert ask("loras") == ["marker of loras"]
+        assert ask("loras") == ["mine.safetensors"], "ComfyUI's own cache kept no marker"
+        assert other.submit(ask, "loras").result() == ["mine.safetensors"]
 
 
 def test_observing_is_invisible_to_other_threads(comfy: Any) -> None:

@@ -249,6 +249,16 @@ def test_changes_are_seen_at_once_however_quick(host: FakeHost, tmp_path: Path) 
     assert names(library) == {f"renamed/{number}.safetensors" for number in range(20) if number != 3}
 
 
+def test_a_change_within_one_tick_of_the_clock_is_seen(host: FakeHost, tmp_path: Path) -> None:
+    library, root = Library(host), tmp_path / "models/loras"
+    put(root / "a.safetensors")
+    tick = root.stat().st_mtime_ns
+    assert names(library) == {"a.safetensors"}
+    put(root / "b.safetensors")
+    os.utime(root, ns=(tick, tick))  # as a file system with a coarse clock would have it
+    assert names(library) == {"a.safetensors", "b.safetensors"}
+
+
 def test_nothing_is_read_again_where_nothing_changed(
     host: FakeHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
