@@ -11,8 +11,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from . import schemas
-from .errors import ResolverError
+from .. import schemas
+from ..errors import ResolverError
 
 _MARKS = {"present": "ok", "elsewhere": "elsewhere", "missing": "missing"}
 _EVIDENCE = {
