@@ -18,6 +18,21 @@ def widget(name: str, link: int | None = None) -> dict[str, Any]:
     return {"name": name, "type": "COMBO", "widget": {"name": name}, "link": link}
 
 
+def slots(*kinds: str) -> list[dict[str, Any]]:
+    """Inputs or outputs of these types, named like them."""
+    return [{"name": kind, "type": kind} for kind in kinds]
+
+
+def link(link_id: int, origin: int, target: int, slot: int = 0, target_slot: int = 0) -> dict[str, Any]:
+    return {
+        "id": link_id,
+        "origin_id": origin,
+        "origin_slot": slot,
+        "target_id": target,
+        "target_slot": target_slot,
+    }
+
+
 def workflow(
     *nodes: dict[str, Any], subgraphs: list[dict[str, Any]] | None = None, **extra: Any
 ) -> dict[str, Any]:

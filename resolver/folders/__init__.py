@@ -7,6 +7,8 @@ Nothing of this is stated by ComfyUI, so it is gathered, the surest first:
 3. *learned* from the official templates (``learned.py``), also for nodes that are not installed,
 4. learned by the input's name alone, where all known nodes agree (``lora_name`` -> ``loras``),
 5. the word in that name (``words.py``): ``lora_02`` -> ``loras``.
+
+What a node lists by walking the disk itself is in none of these: ``LISTS_DIRECTORIES``.
 """
 
 from __future__ import annotations
@@ -23,12 +25,22 @@ class NodeInputs:
 
     ``order``: its widget inputs in the editor's order, empty if unknown. ``folders``: for each input
     that lists model files, the folders it lists, the main one first. ``choices``: inputs that are
-    combos without models in them.
+    combos without models in them. ``is_output``: whether a run starts from it.
     """
 
     order: tuple[str, ...] = ()
     folders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     choices: frozenset[str] = frozenset()
+    is_output: bool = False
+
+
+LISTS_DIRECTORIES: Mapping[str, NodeInputs] = {
+    "DiffusersLoader": NodeInputs(("model_path",), {"model_path": ("diffusers",)})
+}
+"""Nodes that walk a folder's roots for directories by themselves, so that no marker shows the folder.
+
+Source: ``nodes.py`` of ComfyUI. They are those that hold a ``model_index.json``.
+"""
 
 
 @dataclass(frozen=True)
@@ -42,7 +54,7 @@ class FolderKnowledge:
 
     def order(self, node_type: str) -> tuple[str, ...]:
         """The widget names of a node type in the editor's order; empty if unknown."""
-        for layer in (self.stated, self.observed, self.learned):
+        for layer in self._layers:
             known = layer.get(node_type)
             if known is not None and known.order:
                 return known.order
@@ -50,7 +62,7 @@ class FolderKnowledge:
 
     def folders(self, node_type: str, input_name: str) -> tuple[str, ...]:
         """The folders an input loads from, the main one first; empty if it is no model input."""
-        for layer in (self.stated, self.observed, self.learned):
+        for layer in self._layers:
             known = layer.get(node_type)
             if known is not None and input_name in known.folders:
                 return known.folders[input_name]
@@ -68,5 +80,14 @@ class FolderKnowledge:
         known = self.observed.get(node_type)
         return known is not None and input_name in known.choices
 
+    def is_output(self, node_type: str) -> bool | None:
+        """Whether an installed node is an output node; ``None`` if it is not installed."""
+        known = self.observed.get(node_type)
+        return None if known is None else known.is_output
+
     def is_installed(self, node_type: str) -> bool:
         return node_type in self.observed
+
+    @property
+    def _layers(self) -> tuple[Mapping[str, NodeInputs], ...]:
+        return self.stated, self.observed, LISTS_DIRECTORIES, self.learned

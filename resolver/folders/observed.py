@@ -8,12 +8,14 @@ up in the inputs that use it, whatever is on disk. (V1: ``INPUT_TYPES()``; V3: `
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..host import Host, canonical_folder
-from . import NodeInputs
+from . import LISTS_DIRECTORIES, NodeInputs
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +43,8 @@ def observe(host: Host) -> dict[str, NodeInputs]:
     with host.listing(_markers):
         for node_type, node_class in classes.items():
             try:
-                found[node_type] = _inputs(declared_inputs(node_class))
+                inputs = _inputs(declared_inputs(node_class))
+                found[node_type] = replace(inputs, is_output=_is_output(node_class))
             except Exception as error:
                 log.debug("The node %s does not say its inputs: %s", node_type, error)
     return found
@@ -51,7 +54,7 @@ def options(host: Host, node_type: str, input_name: str) -> frozenset[str] | Non
     """What ComfyUI offers for a combo right now, its special values included; ``None`` if unknown."""
     node_class = host.node_classes().get(node_type)
     if node_class is None:
-        return None
+        return _directories(host, node_type, input_name)
     try:
         for name, spec in _specs(declared_inputs(node_class)):
             if name == input_name:
@@ -60,6 +63,29 @@ def options(host: Host, node_type: str, input_name: str) -> frozenset[str] | Non
     except Exception as error:
         log.debug("The node %s does not say its inputs: %s", node_type, error)
     return None
+
+
+def _is_output(node_class: Any) -> bool:
+    describe = getattr(node_class, "GET_NODE_INFO_V1", None)
+    if describe is not None:
+        return bool(describe().get("output_node"))
+    return bool(getattr(node_class, "OUTPUT_NODE", False))
+
+
+def _directories(host: Host, node_type: str, input_name: str) -> frozenset[str] | None:
+    """What a node would offer that lists directories, where it is not installed to be asked."""
+    known = LISTS_DIRECTORIES.get(node_type)
+    if known is None or input_name not in known.folders:
+        return None
+    folders = host.folders()
+    return frozenset(
+        os.path.relpath(directory, root)
+        for name in known.folders[input_name]
+        if name in folders
+        for root in folders[name].roots
+        for directory, _, files in os.walk(root)
+        if "model_index.json" in files
+    )
 
 
 def declared_inputs(node_class: Any) -> Mapping[str, Any]:

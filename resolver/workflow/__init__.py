@@ -2,8 +2,9 @@
 
 ``files.py`` takes any file (``containers/`` finds the workflow in pictures, films and sounds);
 ``read.py`` takes JSON and tells the formats apart; ``ui.py`` walks what the editor saves, with subgraphs
-and group nodes; ``api.py`` walks what the editor sends to ``/prompt``; ``references.py`` tells which
-values name models.
+and group nodes; ``api.py`` walks what the editor sends to ``/prompt``; ``wiring.py`` and ``connected.py``
+tell which nodes take part; ``references.py`` tells which values name models, ``remote.py`` which name a
+place on the network instead.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Node:
     ``named``: values by input name, where the node itself states the names (promoted host values
     included). ``positional``: the values by index, where it does not; empty otherwise.
     ``wired``: inputs that take their value from another node, so that their own is not used.
+    ``may_be_output``: whether it looks like an output node, for types of which nothing is known.
     """
 
     id: str
@@ -66,6 +68,7 @@ class Node:
     positional: tuple[Any, ...] = ()
     wired: Mapping[str, Wired] = field(default_factory=dict)
     models: tuple[EmbeddedModel, ...] = ()
+    may_be_output: bool = True
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ class Workflow:
     """A workflow as this program sees it.
 
     ``notes``: the texts of its note nodes. ``stated``: models of generation parameters, which have no
-    nodes.
+    nodes. ``needs``: by node id the ids it takes anything from, by way of names for what lies between
+    (``connected.py``).
     """
 
     format: Literal["ui", "api"]
@@ -99,6 +103,7 @@ class Workflow:
     notes: tuple[str, ...] = ()
     warnings: tuple[ReadWarning, ...] = ()
     stated: tuple[StatedModel, ...] = ()
+    needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def embedded(self) -> tuple[EmbeddedModel, ...]:
         """All metadata entries: the nodes' first, then the workflow's own."""

@@ -6,6 +6,7 @@ Source: what ComfyUI's ``POST /prompt`` takes (server.py, execution.py ``validat
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeGuard
 
 from . import Node, ReadWarning, Wired, Workflow
@@ -21,8 +22,12 @@ def is_api_format(content: Any) -> TypeGuard[dict[str, Any]]:
 
 
 def read_api(content: dict[str, Any]) -> Workflow:
-    """Flatten an API-format workflow. Everything in it takes part: the editor leaves muted nodes out."""
+    """Flatten an API-format workflow. No node in it is inactive: the editor leaves muted ones out.
+
+    What a node gives is not stated, so any that nobody takes from may be an output node.
+    """
     nodes: list[Node] = []
+    needs: dict[str, tuple[str, ...]] = {}
     warnings: list[ReadWarning] = []
     for node_id, node in content.items():
         if not isinstance(node, dict) or not isinstance(node.get("class_type"), str):
@@ -34,6 +39,7 @@ def read_api(content: dict[str, Any]) -> Workflow:
         if not isinstance(inputs, dict):
             inputs = {}
         wired = {name: _wired(content, value) for name, value in inputs.items() if _is_link(value)}
+        needs[str(node_id)] = tuple(value.origin for value in wired.values())
         metadata = node.get("properties")
         nodes.append(
             Node(
@@ -45,7 +51,13 @@ def read_api(content: dict[str, Any]) -> Workflow:
                 models=embedded_models(metadata.get("models")) if isinstance(metadata, dict) else (),
             )
         )
-    return Workflow("api", tuple(nodes), warnings=tuple(warnings))
+    taken = {origin for origins in needs.values() for origin in origins}
+    return Workflow(
+        "api",
+        tuple(replace(node, may_be_output=False) if node.id in taken else node for node in nodes),
+        warnings=tuple(warnings),
+        needs=needs,
+    )
 
 
 def _wired(content: Mapping[str, Any], link: list[Any]) -> Wired:

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import Wired
 
 SUBGRAPH_INPUT = "-10"
 """The id of the node that stands for a subgraph's own inputs."""
+SUBGRAPH_OUTPUT = "-20"
+"""The id of the node that stands for a subgraph's own outputs."""
 
 _PRIMITIVE = "PrimitiveNode"
 _REROUTE = "Reroute"
 _MAX_REROUTES = 100
 
 
+class Link(NamedTuple):
+    """A link of a graph: node ids and indexes of slots."""
+
+    origin: str
+    origin_slot: int
+    target: str
+    target_slot: int
+
+
 class Graph:
-    """One graph (the root or a subgraph definition) with its malformed parts left out."""
+    """One graph (the root or a subgraph definition) with its malformed parts left out.
+
+    ``links`` by id; ``into`` and ``out_of`` are the same by the nodes at their ends, and those besides
+    that node packs make when the workflow is queued.
+    """
 
     def __init__(self, raw: Mapping[str, Any]) -> None:
         self.nodes: dict[str, dict[str, Any]] = {}
@@ -25,15 +41,22 @@ class Graph:
             if isinstance(node, dict) and is_id(node.get("id")):
                 self.nodes.setdefault(str(node["id"]), node)
         self.inputs = [entry for entry in as_list(raw.get("inputs")) if isinstance(entry, dict)]
+        self.outputs = [entry for entry in as_list(raw.get("outputs")) if isinstance(entry, dict)]
         self.links = dict(_links(raw.get("links")))
+        broadcast = _broadcast_links(raw.get("extra"))
+        self.into: dict[str, list[Link]] = defaultdict(list)
+        self.out_of: dict[str, list[Link]] = defaultdict(list)
+        for link in (*self.links.values(), *broadcast):
+            self.into[link.target].append(link)
+            self.out_of[link.origin].append(link)
 
     def targets(self, slot: int) -> Iterator[tuple[str, int]]:
         """(node id, input index) of everything that input ``slot`` of this subgraph feeds."""
         wanted = [link_id for link_id in as_list(self.inputs[slot].get("linkIds")) if is_id(link_id)]
         for link_id in wanted:
             link = self.links.get(str(link_id))
-            if link is not None and link[0] == SUBGRAPH_INPUT:
-                yield link[2], link[3]
+            if link is not None and link.origin == SUBGRAPH_INPUT:
+                yield link.target, link.target_slot
 
 
 def widget_name(entry: Any) -> str | None:
@@ -75,7 +98,7 @@ def _origin(graph: Graph, link_id: str) -> Mapping[str, Any] | None:
     """The node a wire comes from, through reroutes; ``None`` for the subgraph's own input."""
     for _ in range(_MAX_REROUTES):
         link = graph.links.get(link_id)
-        origin = graph.nodes.get(link[0]) if link is not None else None
+        origin = graph.nodes.get(link.origin) if link is not None else None
         if origin is None or origin.get("type") != _REROUTE:
             return origin
         first = next(iter(as_list(origin.get("inputs"))), None)
@@ -86,8 +109,8 @@ def _origin(graph: Graph, link_id: str) -> Mapping[str, Any] | None:
     return None
 
 
-def _links(raw: Any) -> Iterator[tuple[str, tuple[str, int, str, int]]]:
-    """(id, (origin id, origin slot, target id, target slot)) from both forms of ``links``."""
+def _links(raw: Any) -> Iterator[tuple[str, Link]]:
+    """(id, link) from both forms of ``links``."""
     for link in as_list(raw):
         if isinstance(link, dict):
             parts = [link.get(key) for key in ("id", "origin_id", "origin_slot", "target_id", "target_slot")]
@@ -100,7 +123,18 @@ def _links(raw: Any) -> Iterator[tuple[str, tuple[str, int, str, int]]]:
             slots = [
                 slot if isinstance(slot, int) and slot >= 0 else 0 for slot in (origin_slot, target_slot)
             ]
-            yield str(link_id), (str(origin), slots[0], str(target), slots[1])
+            yield str(link_id), Link(str(origin), slots[0], str(target), slots[1])
+
+
+def _broadcast_links(extra: Any) -> Iterator[Link]:
+    """What cg-use-everywhere links when a workflow is queued: it keeps a record in ``extra.ue_links``,
+    ``[{"upstream": id, "upstream_slot", "downstream": id, "downstream_slot", …}]``.
+    """
+    for link in as_list(extra.get("ue_links")) if isinstance(extra, dict) else ():
+        if isinstance(link, dict) and is_id(link.get("upstream")) and is_id(link.get("downstream")):
+            slots = [link.get("upstream_slot"), link.get("downstream_slot")]
+            first, last = (slot if isinstance(slot, int) and slot >= 0 else 0 for slot in slots)
+            yield Link(str(link["upstream"]), first, str(link["downstream"]), last)
 
 
 def is_id(value: Any) -> bool:

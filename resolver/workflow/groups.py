@@ -7,7 +7,8 @@ editor's ``groupNode.ts``). Inner nodes run as ``<host id>:<index>``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from .graph import as_list
@@ -15,30 +16,40 @@ from .graph import as_list
 _PREFIXES = ("workflow>", "workflow/")
 
 
-def group_nodes(content: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The inner nodes of each group by the node type of its instances."""
+@dataclass(frozen=True)
+class Group:
+    """A group's inner nodes, and its links as ``[index, slot, target's index, slot, …]``."""
+
+    nodes: list[dict[str, Any]]
+    links: list[Any]
+
+
+def group_nodes(content: Mapping[str, Any]) -> dict[str, Group]:
+    """The groups by the node type of their instances."""
     extra = content.get("extra")
     groups = extra.get("groupNodes") if isinstance(extra, dict) else None
-    found: dict[str, list[dict[str, Any]]] = {}
-    for name, group in groups.items() if isinstance(groups, dict) else ():
-        inner = (
-            [node for node in as_list(group.get("nodes")) if isinstance(node, dict)]
-            if isinstance(group, dict)
-            else []
+    found: dict[str, Group] = {}
+    for name, raw in groups.items() if isinstance(groups, dict) else ():
+        content_of = raw if isinstance(raw, dict) else {}
+        group = Group(
+            [node for node in as_list(content_of.get("nodes")) if isinstance(node, dict)],
+            [link for link in as_list(content_of.get("links")) if isinstance(link, list)],
         )
         for prefix in _PREFIXES:
-            found[f"{prefix}{name}"] = inner
+            found[f"{prefix}{name}"] = group
     return found
 
 
-def instance(inner: list[dict[str, Any]], host: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The inner nodes of one instance as nodes of their own, ids and values put in."""
-    lengths = [len(as_list(node.get("widgets_values"))) for node in inner]
+def instance(group: Group, host: Mapping[str, Any]) -> dict[str, Any]:
+    """The graph of one instance, with ids and values put in."""
+    lengths = [len(as_list(node.get("widgets_values"))) for node in group.nodes]
     values = host.get("widgets_values")
     fits = isinstance(values, list) and len(values) == sum(lengths)
     start = 0
-    for index, (node, length) in enumerate(zip(inner, lengths, strict=True)):
+    nodes = []
+    for index, (node, length) in enumerate(zip(group.nodes, lengths, strict=True)):
         own = values[start : start + length] if fits and values else node.get("widgets_values")
         start += length
         inputs = [{**entry, "link": None} for entry in as_list(node.get("inputs")) if isinstance(entry, dict)]
-        yield {**node, "id": index, "widgets_values": own, "inputs": inputs}
+        nodes.append({**node, "id": index, "widgets_values": own, "inputs": inputs})
+    return {"nodes": nodes, "links": [[number, *link] for number, link in enumerate(group.links)]}

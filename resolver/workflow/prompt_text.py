@@ -30,3 +30,17 @@ def tags(text: str) -> Iterator[Tag]:
     if "<" in text:
         for match in _TAG.finditer(text):
             yield Tag(_FOLDERS[match.group(1).lower()], match.group(2).strip(), True)
+
+
+def renamed(text: str, folder: str, name: str, new: str) -> str:
+    """``text`` with every tag of ``folder`` that names ``name`` naming ``new`` instead."""
+
+    def spelled(match: re.Match[str], group: int, its_folder: str) -> str:
+        whole, old = match.group(0), match.group(group)
+        if its_folder != folder or old.strip() != name:
+            return whole
+        start = match.start(group) - match.start(0)
+        return whole[:start] + old.replace(name, new) + whole[start + len(old) :]
+
+    text = _EMBEDDING.sub(lambda match: spelled(match, 1, "embeddings"), text)
+    return _TAG.sub(lambda match: spelled(match, 2, _FOLDERS[match.group(1).lower()]), text)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TypeGuard
 
 from ..errors import WorkflowError
 from . import Workflow
@@ -54,21 +55,44 @@ def read_workflow(content: Any) -> Workflow:
     Raises ``WorkflowError`` (``WORKFLOW_NOT_RECOGNISED``, ``WORKFLOW_TOO_DEEP``).
     """
     try:
-        if is_ui_format(content):
-            return read_ui(content)
-        if is_api_format(content):
-            return read_api(content)
-        if isinstance(content, dict):
-            # {"workflow": …, "prompt": …} as exports write it; the UI format says more, so it goes first.
-            for key in ("workflow", "prompt"):
-                inner = content.get(key)
-                if is_ui_format(inner):
-                    return read_ui(inner)
-                if is_api_format(inner):
-                    return read_api(inner)
+        inner = list(_unwrapped(content))
+        # The UI format says more, so it goes first.
+        for candidate in inner:
+            if is_ui_format(candidate):
+                return read_ui(candidate)
+        for candidate in inner:
+            if is_api_format(candidate):
+                return read_api(candidate)
     except RecursionError:
         raise WorkflowError("The workflow is nested too deeply.", code="WORKFLOW_TOO_DEEP") from None
     raise _not_recognised()
+
+
+def _unwrapped(content: Any) -> Iterator[Any]:
+    """``content`` and what may be the workflow in it, in the ways in which ComfyUI wraps one.
+
+    ``{"workflow", "prompt"}`` and, from the editor's ``graphToPrompt``, ``{"workflow", "output"}``; the
+    body of ``POST /prompt`` (``{"prompt", "extra_data": {"extra_pnginfo": {"workflow"}}}``); entries of
+    ``GET /history`` (``{id: {"prompt": [number, id, prompt, extra_data, …]}}``), the newest first.
+    """
+    yield content
+    if not isinstance(content, dict):
+        return
+    entries = [content, *(entry for entry in reversed(content.values()) if _is_history_entry(entry))]
+    for entry in entries:
+        prompt = entry.get("prompt")
+        queued = prompt if isinstance(prompt, list) else []
+        for extra in (entry.get("extra_data"), *queued[3:4]):
+            saved = extra.get("extra_pnginfo") if isinstance(extra, dict) else None
+            if isinstance(saved, dict):
+                yield saved.get("workflow")
+        yield entry.get("workflow")
+        yield from queued[2:3] or [prompt]
+        yield entry.get("output")
+
+
+def _is_history_entry(entry: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(entry, dict) and isinstance(entry.get("prompt"), list)
 
 
 def _without_surrogates(value: Any) -> Any:

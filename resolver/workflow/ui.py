@@ -8,21 +8,24 @@ Source: ``workflowSchema.ts`` and ``SubgraphNode.ts`` of ComfyUI's frontend. In 
   its widgets there; ``control_after_generate`` widgets have no input of their own.
 - A subgraph's inputs that lead to a widget inside are *promoted*: the instance's ``widgets_values``
   holds one value for each, in the order of the definition's inputs, and they count, not the inner
-  ones. Older editors wrote ``properties.proxyWidgets`` and no values: then the inner ones count.
+  ones. Older editors wrote ``properties.proxyWidgets``, and their values in that order, or no values:
+  then the inner ones count. What the editor could not bring over from there by its node is in
+  ``properties.proxyWidgetErrorQuarantine``, and counts where it says which input it was for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, TypeGuard
 
 from . import EmbeddedModel, Node, ReadWarning, Wired, Workflow
 from .align import align
 from .graph import Graph, as_list, widget_name, wires
-from .groups import group_nodes, instance
+from .groups import Group, group_nodes, instance
 from .metadata import embedded_models
+from .promoted import Promoted, by_proxy, set_aside
+from .wiring import BYPASSED, MUTED, Wiring, may_be_output, unused_outputs
 
-_INACTIVE_MODES = (2, 4)
 _MAX_DEPTH = 64
 _MAX_NODES = 200_000
 _NOTE_TYPES = frozenset({"Note", "MarkdownNote"})
@@ -36,21 +39,15 @@ def is_ui_format(content: Any) -> TypeGuard[dict[str, Any]]:
 def read_ui(content: dict[str, Any]) -> Workflow:
     """Flatten a UI-format workflow, each subgraph instance on its own."""
     reader = _Reader(content)
-    reader.walk(Graph(content), prefix="", active=True, promoted={}, path=())
+    reader.walk(Graph(content), prefix="", active=True, promoted={}, unused=frozenset(), path=())
     return Workflow(
         "ui",
         tuple(reader.nodes),
         models=embedded_models(content.get("models")),
         notes=tuple(reader.notes),
         warnings=tuple(reader.warnings),
+        needs=reader.wiring.needs(),
     )
-
-
-class _Promoted(NamedTuple):
-    """A subgraph's input that leads to widgets inside: ``targets`` are (inner node id, input name)."""
-
-    name: str
-    targets: tuple[tuple[str, str], ...]
 
 
 class _Reader:
@@ -63,11 +60,12 @@ class _Reader:
         for raw in as_list(definitions.get("subgraphs")) if isinstance(definitions, dict) else ():
             if isinstance(raw, dict) and isinstance(raw.get("id"), str):
                 self._definitions[raw["id"]] = Graph(raw)
-        self._groups = group_nodes(content)
+        self.wiring = Wiring(self._definitions)
+        self._groups: dict[str, Group] = group_nodes(content)
         self._visited = 0
         self._full = False
         self._widget_slots: dict[tuple[int, int], bool] = {}
-        self._promoted: dict[int, list[_Promoted]] = {}
+        self._promoted: dict[int, list[Promoted]] = {}
 
     def walk(
         self,
@@ -76,17 +74,18 @@ class _Reader:
         prefix: str,
         active: bool,
         promoted: Mapping[str, Mapping[str, Any]],
+        unused: frozenset[int],
         path: tuple[str, ...],
     ) -> None:
         """Add the nodes of ``graph``.
 
         ``promoted``: the host's values (or what is wired to them) by inner node id and input name;
-        ``path``: the definitions we are inside of.
+        ``unused``: the graph's outputs that lead nowhere; ``path``: the definitions we are inside of.
         """
         for node_id, raw in graph.nodes.items():
             # Counts instances too, not only what is kept: a few definitions that contain each other
             # twice would otherwise unfold for ever.
-            self._visited += 1
+            self._visited += 1 + len(graph.into.get(node_id, ()))
             if self._visited > _MAX_NODES:
                 if not self._full:
                     self._full = True
@@ -97,32 +96,42 @@ class _Reader:
                 self._warn("NODE_SKIPPED", "A node without a type was skipped.", prefix + node_id)
                 continue
             own = promoted.get(node_id, {})
-            node_active = active and raw.get("mode") not in _INACTIVE_MODES
+            node_active = active and raw.get("mode") not in (MUTED, BYPASSED)
             definition = self._definitions.get(node_type)
             if node_type in self._groups and node_type not in path:
-                group = Graph({"nodes": list(instance(self._groups[node_type], raw))})
+                group = Graph(instance(self._groups[node_type], raw))
+                self.wiring.add_group(graph, prefix, raw, group)
                 self.walk(
                     group,
                     prefix=f"{prefix}{node_id}:",
                     active=node_active,
                     promoted={},
+                    unused=frozenset(),
                     path=(*path, node_type),
                 )
             elif definition is None:
-                self._add(graph, prefix, raw, node_active, own)
+                self._add(graph, prefix, raw, node_active, own, unused)
             elif node_type in path or len(path) >= _MAX_DEPTH:
                 self._warn("SUBGRAPH_CYCLE", "A subgraph that contains itself is not read.", prefix + node_id)
             else:
+                self.wiring.add_subgraph(graph, prefix, raw, definition)
                 self.walk(
                     definition,
                     prefix=f"{prefix}{node_id}:",
                     active=node_active,
                     promoted=self._host_values(graph, definition, prefix, raw, own),
+                    unused=unused_outputs(graph, raw, definition, unused),
                     path=(*path, node_type),
                 )
 
     def _add(
-        self, graph: Graph, prefix: str, raw: dict[str, Any], active: bool, promoted: Mapping[str, Any]
+        self,
+        graph: Graph,
+        prefix: str,
+        raw: dict[str, Any],
+        active: bool,
+        promoted: Mapping[str, Any],
+        unused: frozenset[int],
     ) -> None:
         node_type = raw["type"]
         if node_type in _NOTE_TYPES:
@@ -130,6 +139,7 @@ class _Reader:
             texts = values.values() if isinstance(values, dict) else as_list(values)
             self.notes.extend(text for text in texts if isinstance(text, str))
             return
+        self.wiring.add_node(graph, prefix, raw)
         properties = raw.get("properties")
         models: tuple[EmbeddedModel, ...] = ()
         if isinstance(properties, dict):
@@ -147,6 +157,7 @@ class _Reader:
                 positional=positional,
                 wired=wired,
                 models=models,
+                may_be_output=may_be_output(graph, raw, unused),
             )
         )
 
@@ -166,6 +177,7 @@ class _Reader:
         # What it costs to look at an instance counts as well, or few large ones would take for ever.
         self._visited += sum(len(widget.targets) for widget in widgets)
         stated = self._stated(raw, widgets)
+        stated.update(set_aside(raw))
         stated.update(wires(graph, raw, prefix))
         stated.update(promoted)
         values: dict[str, dict[str, Any]] = {}
@@ -175,12 +187,12 @@ class _Reader:
                     values.setdefault(target, {})[input_name] = stated[widget.name]
         return values
 
-    def _promoted_widgets(self, definition: Graph) -> list[_Promoted]:
+    def _promoted_widgets(self, definition: Graph) -> list[Promoted]:
         """The inputs of a definition that lead to widgets inside, in order."""
         key = id(definition)
         if key not in self._promoted:
             self._promoted[key] = [
-                _Promoted(
+                Promoted(
                     str(definition.inputs[slot].get("name")),
                     tuple(
                         (target, name)
@@ -193,7 +205,7 @@ class _Reader:
             ]
         return self._promoted[key]
 
-    def _stated(self, raw: Mapping[str, Any], widgets: list[_Promoted]) -> dict[str, Any]:
+    def _stated(self, raw: Mapping[str, Any], widgets: list[Promoted]) -> dict[str, Any]:
         """The instance's own values by the names of the definition's inputs."""
         names = [widget.name for widget in widgets]
         values = raw.get("widgets_values")
@@ -202,27 +214,7 @@ class _Reader:
         if not isinstance(values, list) or not values:
             named = raw.get("widgets_values_named")
             return {name: named[name] for name in names if name in named} if isinstance(named, dict) else {}
-        if len(values) != len(names):
-            by_proxy = self._by_proxy(raw, values, widgets)
-            if by_proxy:
-                return by_proxy
-        return dict(zip(names, values, strict=False))
-
-    @staticmethod
-    def _by_proxy(raw: Mapping[str, Any], values: list[Any], widgets: list[_Promoted]) -> dict[str, Any]:
-        """Values in the order of ``properties.proxyWidgets``: ``[[inner node id, widget name], …]``."""
-        properties = raw.get("properties")
-        proxies = as_list(properties.get("proxyWidgets")) if isinstance(properties, dict) else []
-        if len(proxies) != len(values):
-            return {}
-        names = {target: widget.name for widget in widgets for target in widget.targets}
-        found: dict[str, Any] = {}
-        for proxy, value in zip(proxies, values, strict=True):
-            if isinstance(proxy, list) and len(proxy) >= 2:
-                name = names.get((str(proxy[0]), str(proxy[1])))
-                if name is not None:
-                    found[name] = value
-        return found
+        return by_proxy(raw, values, widgets) or dict(zip(names, values, strict=False))
 
     def _is_widget(self, graph: Graph, slot: int) -> bool:
         """Whether input ``slot`` of a definition leads to a widget inside, however deep."""
