@@ -1,6 +1,6 @@
-"""``python -m demo``: serves the models of a workflow until it is stopped.
+"""``python -m demo``: serves the models of a workflow, or look-alikes of many, until it is stopped.
 
-Prints ``ready`` and then, one a line, the environment variables that point our program at the hub.
+Prints ``ready`` and then, one a line, the environment variables that point our program at the hubs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import sys
 from pathlib import Path
 
 from .hub import Hub
+from .lookalikes import build
 from .options import DEMO_TOKEN
+from .templates import template_models
 from .world import World
 
 EXAMPLE = Path(__file__).parent / "workflows" / "text-to-image.json"
@@ -24,6 +26,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--workflow", type=Path, default=EXAMPLE, metavar="FILE", help="whose models to serve (%(default)s)"
+    )
+    parser.add_argument(
+        "--lookalikes",
+        action="store_true",
+        help="serve the models of all official templates instead, each among files easily taken for it",
     )
     parser.add_argument(
         "--port", type=int, default=0, metavar="N", help="of the API host (default: any free one)"
@@ -39,14 +46,17 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        world = World.for_workflow(options.workflow, gated=dict.fromkeys(options.gated, "auto"))
+        world = build(template_models()).world if options.lookalikes else World.for_workflow(options.workflow)
+    except ImportError as error:
+        parser.error(str(error))
     except (OSError, ValueError) as error:
         parser.error(f"{options.workflow} cannot be read: {error}")
     if unknown := set(options.gated) - set(world.repos):
-        parser.error(f"the workflow names no repository {sorted(unknown)}; it has {sorted(world.repos)}")
+        parser.error(f"there is no repository {sorted(unknown)}; there are {sorted(world.repos)}")
+    world = world.with_gated(options.gated)
     names = {name for repo in world.repos.values() for file in repo.files for name in (file.name, file.path)}
     if unknown := set(options.corrupt) - names:
-        parser.error(f"the workflow names no file {sorted(unknown)}")
+        parser.error(f"there is no file {sorted(unknown)}")
     hub = Hub(
         world,
         port=options.port,

@@ -12,11 +12,13 @@ from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
+from .files import HubFile
 from .options import HubOptions
 from .ranges import RangeNotSatisfiable, parse_range
+from .request_log import Subject
 from .signing import SignatureRefused, Signer
-from .world import HubFile, HubRepo
 
 _CHUNK = 1 << 20
 _PACED_CHUNK = 1 << 16
@@ -30,28 +32,38 @@ class Storage:
         self._base_url = base_url
         self._options = options
         self._signer = Signer()
-        self._objects: dict[str, HubFile] = {}
+        self._objects: dict[str, tuple[str, HubFile]] = {}
         self._dropped: set[str] = set()
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.get("/{bucket}/{repo}/{hash}", self.read)]
+        return [web.get("/{bucket}/{repo}/{hash}", self.read, name="storage.read")]
 
-    def url_for(self, repo: HubRepo, file: HubFile) -> str:
-        """A URL that serves the file to GET requests for ``expire_after`` seconds."""
-        path = f"/xet-bridge-demo/{hashlib.sha256(repo.id.encode()).hexdigest()[:24]}/{file.xet_hash}"
-        self._objects[path] = file
+    def middlewares(self) -> list[Middleware]:
+        return []
+
+    def url_for(self, repo: str, file: HubFile, *, attachment: bool = False) -> str:
+        """A URL that serves the file to GET requests for ``expire_after`` seconds.
+
+        ``repo``: the id of what holds it. ``attachment``: how its name is put, to be saved or shown.
+        """
+        path = f"/xet-bridge-demo/{hashlib.sha256(repo.encode()).hexdigest()[:24]}/{file.xet_hash}"
+        self._objects[path] = repo, file
         # S3 and CloudFront answer with the headers that the signed query asks for; the hub puts the
         # name there, in both forms of RFC 6266.
-        disposition = f"inline; filename*=UTF-8''{quote(file.name)}; filename=\"{file.name}\";"
+        manner = "attachment" if attachment else "inline"
+        disposition = f"{manner}; filename*=UTF-8''{quote(file.name)}; filename=\"{file.name}\";"
         query = self._signer.sign("GET", path, {_DISPOSITION: disposition}, self._options.expire_after)
         return f"{self._base_url}{path}?{query}"
 
-    def file_of(self, request: web.Request) -> HubFile | None:
-        """The file that a request asks for, whether it may have it or not."""
-        return self._objects.get(request.path)
+    def subject_of(self, request: web.Request) -> Subject:
+        repo, file = self._objects.get(request.path, (None, None))
+        return Subject(repo, file.path if file else None)
 
     async def read(self, request: web.Request) -> web.StreamResponse:
-        """``GET /{bucket}/{repo}/{hash}``: 200, 206, 400, 403 or 416. A HEAD is 403, see ``signing``."""
+        """``GET /{bucket}/{repo}/{hash}``: 200, 206, 400, 403 or 416. A HEAD is 403, see ``signing``.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html.
+        """
         if "Authorization" in request.headers:
             # S3 takes a signed query or the header, never both: "InvalidArgument" in
             # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
@@ -60,7 +72,7 @@ class Storage:
             self._signer.check(request.method, request.path, request.query)
         except SignatureRefused as refused:
             return _error(403, "AccessDenied", str(refused))
-        file = self._objects[request.path]  # url_for alone signs, and it has noted the file
+        _, file = self._objects[request.path]  # url_for alone signs, and it has noted the file
         body = memoryview(await asyncio.to_thread(self._body, file))
         headers = {
             # Not the SHA-256 of the content: https://huggingface.co/docs/xet/hashing

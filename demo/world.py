@@ -1,8 +1,8 @@
-"""Which repositories and files exist on a hub, and what is in them. Plain values; nothing is served.
+"""Which repositories and files exist on the hubs. Plain values; nothing is served.
 
-Contents are made when first asked for, from the repository and the path alone, so that the same URL
-gives the same bytes in every process and on every machine. They stay in memory: a demonstration has
-a few dozen MiB.
+A file's content follows from its repository and path alone, so that the same URL gives the same
+bytes in every process and on every machine. It is made when first asked for and stays in memory: a
+demonstration has a few dozen MiB.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
+from .civitai.catalog import CivitaiModel
+from .files import HubFile
 from .links import load_workflow, model_links
-from .safetensors import make_safetensors, pseudo_random_bytes
 
 Gated = Literal["auto", "manual"]
 """How access to a gated repository is given: at once on request, or by its owners
@@ -41,59 +42,31 @@ _OTHER_SIZE = 4
 
 
 @dataclass(frozen=True)
-class HubFile:
-    """One large file (LFS, in the hub's words). ``seed`` decides the bytes, ``size`` is in bytes."""
-
-    path: str
-    size: int
-    seed: str
-
-    @property
-    def name(self) -> str:
-        return self.path.rsplit("/", 1)[-1]
-
-    @cached_property
-    def content(self) -> bytes:
-        """A real safetensors file if the name says so, else random bytes. Takes some 5 ms a MiB."""
-        if self.name.endswith(".safetensors"):
-            return make_safetensors(self.seed, self.size)
-        return pseudo_random_bytes(self.seed, self.size)
-
-    @cached_property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.content).hexdigest()
-
-    @property
-    def xet_hash(self) -> str:
-        """What the storage host calls the content: 64 hex digits too, but *not* the SHA-256.
-
-        The real one is a tree of BLAKE3 hashes (https://huggingface.co/docs/xet/hashing);
-        clients only see that it differs, so any other function of the content will do.
-        """
-        return hashlib.sha256(b"xet:" + bytes.fromhex(self.sha256)).hexdigest()
-
-    @property
-    def pointer(self) -> bytes:
-        """What git holds in its place (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md)."""
-        version = "https://git-lfs.github.com/spec/v1"
-        return f"version {version}\noid sha256:{self.sha256}\nsize {self.size}\n".encode()
-
-    @property
-    def blob_id(self) -> str:
-        """Git's name of the pointer, a SHA-1: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects."""
-        return hashlib.sha1(b"blob %d\0" % len(self.pointer) + self.pointer).hexdigest()
-
-
-@dataclass(frozen=True)
 class HubRepo:
-    """A model repository at one commit; ``revisions`` are the other names that lead to it."""
+    """A model repository at one commit; ``revisions`` are the other names that lead to it.
+
+    ``private``: only its owner's account may know of it. ``disabled``: taken down by the hub, whose
+    listings still name it. ``license``: as in the model card, ``apache-2.0``. ``day``: of the commit,
+    counted from the first of 2025.
+    """
 
     id: str
     files: tuple[HubFile, ...]
     gated: Gated | None = None
     revisions: frozenset[str] = frozenset({"main"})
+    private: bool = False
+    disabled: bool = False
+    downloads: int = 0
+    likes: int = 0
+    license: str | None = None
+    tags: tuple[str, ...] = ()
+    day: int = 365
 
     @property
+    def owner(self) -> str:
+        return self.id.partition("/")[0]
+
+    @cached_property
     def commit(self) -> str:
         """40 hex digits. From names and sizes only, so that listing a repository makes no content."""
         listing = "\n".join([self.id, *(f"{file.path} {file.size}" for file in self.files)])
@@ -103,7 +76,24 @@ class HubRepo:
         return revision in self.revisions or revision == self.commit
 
     def file(self, path: str) -> HubFile | None:
-        return next((file for file in self.files if file.path == path), None)
+        return self._by_path.get(path)
+
+    def entries(self, directory: str, *, recursive: bool) -> dict[str, HubFile | None]:
+        """What is in a directory (``""`` is the topmost one), by path in order; None for directories."""
+        within = f"{directory}/" if directory else ""
+        entries: dict[str, HubFile | None] = {}
+        for file in sorted(self.files, key=lambda file: file.path):
+            if file.path.startswith(within):
+                steps = file.path.removeprefix(within).split("/")
+                parents = [within + "/".join(steps[:depth]) for depth in range(1, len(steps))]
+                entries |= dict.fromkeys(parents if recursive else parents[:1])
+                if recursive or not parents:
+                    entries[file.path] = file
+        return entries
+
+    @cached_property
+    def _by_path(self) -> dict[str, HubFile]:
+        return {file.path: file for file in self.files}
 
 
 @dataclass(frozen=True)
@@ -126,9 +116,25 @@ class HubUrl:
 
 @dataclass(frozen=True)
 class World:
-    """All repositories of a hub, by id (``owner/name``)."""
+    """All repositories of Hugging Face by id (``owner/name``), and what the other hubs have.
+
+    ``renamed``: former ids, or former names of a single word, and what they are called now.
+    ``modelscope``: that hub's repositories, by id.
+    """
 
     repos: Mapping[str, HubRepo]
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    civitai: tuple[CivitaiModel, ...] = ()
+    modelscope: Mapping[str, HubRepo] = field(default_factory=dict)
+
+    def current_id(self, repo: str) -> str | None:
+        """The id of a repository that is known by another: a former one, or one in the wrong case."""
+        found = self.renamed.get(repo) or self._by_folded_id.get(repo.lower())
+        return found if found in self.repos else None
+
+    @cached_property
+    def _by_folded_id(self) -> dict[str, str]:
+        return {repo.lower(): repo for repo in self.repos}
 
     @classmethod
     def for_urls(
@@ -176,6 +182,11 @@ class World:
         """
         links = model_links(load_workflow(workflow))
         return cls.for_urls((link.url for link in links), sizes=sizes, gated=gated)
+
+    def with_gated(self, repos: Iterable[str]) -> World:
+        """This world, except that these repositories are gated as well."""
+        gated = {repo: replace(self.repos[repo], gated="auto") for repo in repos}
+        return replace(self, repos={**self.repos, **gated})
 
     def file_at(self, url: str) -> HubFile | None:
         """The file that a huggingface.co URL names, if this world has it."""

@@ -1,317 +1,40 @@
-"""The demonstration's hub behaves towards clients as Hugging Face does. Real sockets throughout."""
+"""The storage behind the hubs, and what can be made to go wrong on the way."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
-import re
-import signal
-import struct
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import aiohttp
-import huggingface_hub
-import huggingface_hub.constants
 import pytest
 
-from demo import Hub, World, running_hub
-from demo import run as demo_run
-from demo.links import model_links
+from demo import Fault, Hub, HubOptions
+from demo.civitai.api import CivitaiApi
+from demo.huggingface.api import HuggingFaceApi
+from demo.modelscope import ModelScopeApi
 from demo.ranges import RangeNotSatisfiable, parse_range
-from demo.safetensors import MIN_SIZE, make_safetensors
-
-ROOT = Path(__file__).parent.parent
-EXAMPLE = ROOT / "demo" / "workflows" / "text-to-image.json"
-REPO = "demo-models/tiny"
-PATH = "split_files/vae/tiny_vae.safetensors"
-SIZE = 300_001
-OPEN = f"https://huggingface.co/{REPO}/resolve/main/{PATH}"
-GATED = "https://huggingface.co/demo-models/locked/resolve/main/locked.safetensors"
-
-WORLD = World.for_urls([OPEN, GATED], sizes=SIZE, gated={"demo-models/locked": "auto"})
-FILE = WORLD.repos[REPO].files[0]
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: Any
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-async def ask(url: str, method: str = "GET", token: str | None = None, **headers: str) -> Answer:
-    """One request of its own connection, redirects not followed; ``If_Range`` for the header ``If-Range``."""
-    sent = {name.replace("_", "-"): value for name, value in headers.items()}
-    if token is not None:
-        sent["Authorization"] = f"Bearer {token}"
-    async with (
-        aiohttp.ClientSession(auto_decompress=False) as session,
-        session.request(method, url, headers=sent, allow_redirects=False) as response,
-    ):
-        return Answer(response.status, response.headers.copy(), await response.read())
-
-
-@asynccontextmanager
-async def serving(**options: Any) -> AsyncIterator[Hub]:
-    hub = Hub(WORLD, **options)
-    await hub.start()
-    try:
-        yield hub
-    finally:
-        await hub.stop()
+from demo.storage import Storage
+from tests.hub_requests import (
+    FILE,
+    OPEN,
+    PATH,
+    REPO,
+    SIZE,
+    WORLD,
+    ask,
+    at,
+    serving,
+    storage_url,
+)
 
 
 @pytest.fixture
 async def hub() -> AsyncIterator[Hub]:
     async with serving() as running:
         yield running
-
-
-def at(hub: Hub, url: str) -> str:
-    return url.replace("https://huggingface.co", hub.endpoint)
-
-
-async def storage_url(hub: Hub) -> str:
-    return str((await ask(at(hub, OPEN))).headers["Location"])
-
-
-# Files
-
-
-@pytest.mark.parametrize("size", [MIN_SIZE, 65_535, 65_536, 99_999, 1_234_567])
-def test_a_made_file_is_a_whole_safetensors_file_of_the_size_asked_for(size: int) -> None:
-    content = make_safetensors("seed", size)
-    (length,) = struct.unpack("<Q", content[:8])
-    header = json.loads(content[8 : 8 + length])
-    assert len(content) == size
-    assert header.pop("__metadata__")["format"] == "pt"
-    width = {"BF16": 2, "U8": 1}
-    end = 0
-    for entry in header.values():
-        begin, stop = entry["data_offsets"]
-        count = 1
-        for dimension in entry["shape"]:
-            count *= dimension
-        assert begin == end, "a hole between tensors"
-        assert stop - begin == count * width[entry["dtype"]]
-        end = stop
-    assert end == size - 8 - length
-
-
-def test_a_made_file_is_read_by_the_safetensors_package() -> None:
-    safetensors = pytest.importorskip("safetensors")
-    names = {name for name, _ in safetensors.deserialize(make_safetensors("seed", 100_003))}
-    assert names == {"blocks.0.weight", "blocks.1.weight", "blocks.2.weight", "blocks.3.weight", "tail"}
-
-
-def test_a_size_too_small_for_a_header_is_refused() -> None:
-    with pytest.raises(ValueError, match="too small"):
-        make_safetensors("seed", MIN_SIZE - 1)
-
-
-def test_contents_depend_on_the_seed_alone_and_are_pinned() -> None:
-    digest = hashlib.sha256(make_safetensors("a/b/c.safetensors", 65_536)).hexdigest()
-    assert digest == "e626eb9a209cfd6ebc3e845e785fb8c028ba24c5e64e391cf5c6c2c3f369c472"
-    assert make_safetensors("a", 8192) != make_safetensors("b", 8192)
-
-
-# The world
-
-
-def test_the_example_workflow_states_the_hashes_of_the_files_its_world_makes() -> None:
-    world = World.for_workflow(EXAMPLE)
-    links = model_links(json.loads(EXAMPLE.read_text(encoding="utf-8")))
-    assert len(links) == 5
-    stated = 0
-    for link in links:
-        file = world.file_at(link.url)
-        assert file is not None
-        assert file.name == link.name
-        assert 2_000_000 < file.size < 13_000_000
-        if link.sha256 is not None:
-            stated += 1
-            assert link.sha256 == file.sha256, f"{link.name}: write this hash into the workflow"
-    assert stated == 3
-
-
-def test_the_example_workflow_promotes_its_model_widgets_and_bypasses_its_upscaler() -> None:
-    workflow = json.loads(EXAMPLE.read_text(encoding="utf-8"))
-    (subgraph,) = workflow["definitions"]["subgraphs"]
-    (host,) = [node for node in workflow["nodes"] if node["type"] == subgraph["id"]]
-    promoted = [entry["name"] for entry in host["inputs"] if "widget" in entry]
-    assert promoted == [entry["name"] for entry in subgraph["inputs"]]
-    values = dict(zip(promoted, host["widgets_values"], strict=True))
-    inner = {node["type"]: node["widgets_values"][0] for node in subgraph["nodes"] if node["widgets_values"]}
-    assert values["unet_name"] == inner["UNETLoader"] == "lumen_image_bf16.safetensors"
-    assert values["lora_name"] == inner["LoraLoaderModelOnly"] == "lumen_watercolor_v1.safetensors"
-    assert values["clip_name"] == inner["CLIPLoader"] == "lumen_text_encoder_2b.safetensors"
-    assert values["vae_name"] == inner["VAELoader"] == "lumen_image_vae.safetensors"
-    inactive = [link.directory for link in model_links(workflow) if not link.active]
-    assert inactive == ["upscale_models"]
-
-
-def test_every_hugging_face_link_of_the_official_templates_has_its_file() -> None:
-    templates = pytest.importorskip("comfyui_workflow_templates_json")
-    served = 0
-    for file in sorted((Path(templates.__file__).parent / "templates").glob("*.json")):
-        workflow = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(workflow, dict) or "nodes" not in workflow:
-            continue
-        world = World.for_workflow(workflow, sizes=MIN_SIZE)
-        for link in model_links(workflow):
-            if urlsplit(link.url).hostname == "huggingface.co":
-                assert world.file_at(link.url) is not None, (file.name, link.url)
-                served += 1
-    assert served > 1000
-
-
-@pytest.mark.parametrize(
-    ("url", "found"),
-    [
-        (OPEN, True),
-        (OPEN + "?download=true", True),
-        (OPEN.replace("/resolve/", "/blob/"), True),
-        (OPEN.replace("https://huggingface.co", "https://hf.co"), True),
-        (OPEN.replace("/main/", "/other/"), False),
-        (OPEN.replace("huggingface.co", "example.com"), False),
-        (OPEN.replace("tiny_vae", "other"), False),
-        (OPEN.replace(REPO, "demo-models/other"), False),
-    ],
-)
-def test_a_world_finds_a_file_by_its_url(url: str, found: bool) -> None:
-    assert (WORLD.file_at(url) is not None) == found
-
-
-def test_a_revision_with_a_slash_is_told_from_the_path() -> None:
-    url = f"https://huggingface.co/{REPO}/resolve/refs%2Fpr%2F7/a%20b.safetensors"
-    repo = World.for_urls([url], sizes=SIZE).repos[REPO]
-    assert repo.has_revision("refs/pr/7")
-    assert repo.file("a b.safetensors") is not None
-
-
-def test_a_node_inside_a_bypassed_subgraph_is_inactive_even_where_another_use_is_active() -> None:
-    entry = {"name": "a", "url": OPEN, "directory": "vae"}
-    # The definition contains itself, too, which must end.
-    subgraph = {"id": "s", "nodes": [{"type": "s"}, {"properties": {"models": [entry]}}]}
-    workflow = {
-        "nodes": [{"type": "s", "mode": 4}, {"type": "s", "mode": 0}],
-        "definitions": {"subgraphs": [subgraph]},
-    }
-    assert [link.active for link in model_links(workflow)] == [False, True]
-
-
-def test_a_definition_that_no_node_uses_is_read_but_inactive() -> None:
-    entry = {"name": "a", "url": OPEN, "directory": "vae"}
-    subgraph = {"id": "s", "nodes": [{"properties": {"models": [entry]}}]}
-    workflow = {"nodes": [], "definitions": {"subgraphs": [subgraph]}}
-    assert [link.active for link in model_links(workflow)] == [False]
-
-
-# Resolving
-
-
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-@pytest.mark.parametrize("revision", ["main", WORLD.repos[REPO].commit])
-async def test_a_file_is_redirected_to_storage_with_what_it_is(hub: Hub, method: str, revision: str) -> None:
-    answer = await ask(at(hub, OPEN).replace("/main/", f"/{revision}/"), method)
-    assert answer.status == 302
-    assert answer.headers["Location"].startswith(hub.storage + "/")
-    assert answer.headers["X-Linked-Etag"] == f'"{hashlib.sha256(FILE.content).hexdigest()}"'
-    assert answer.headers["X-Linked-Size"] == str(SIZE)
-    assert answer.headers["X-Repo-Commit"] == WORLD.repos[REPO].commit
-    assert re.fullmatch("[0-9a-f]{40}", answer.headers["X-Repo-Commit"])
-    assert answer.headers["X-Xet-Hash"] == FILE.xet_hash
-    assert answer.headers["Accept-Ranges"] == "bytes"
-    assert FILE.sha256 not in answer.headers["ETag"]
-
-
-async def test_storage_serves_the_content_under_another_etag_than_its_hash(hub: Hub) -> None:
-    answer = await ask(await storage_url(hub))
-    assert answer.status == 200
-    assert answer.body == FILE.content
-    assert answer.headers["Content-Length"] == str(SIZE)
-    assert answer.headers["ETag"] == f'"{FILE.xet_hash}"'
-    assert FILE.xet_hash != FILE.sha256
-    assert 'filename="tiny_vae.safetensors";' in answer.headers["Content-Disposition"]
-
-
-@pytest.mark.parametrize(
-    ("url", "token", "status", "code"),
-    [
-        (OPEN, None, 302, None),
-        (OPEN, "hf_anyone", 302, None),
-        (OPEN, "not a token", 401, None),
-        (GATED, None, 401, "GatedRepo"),
-        (GATED, "hf_anyone", 403, "GatedRepo"),
-        (GATED, "hf_demo", 302, None),
-        (OPEN.replace(REPO, "no/such"), None, 401, None),
-        (OPEN.replace(REPO, "no/such"), "hf_anyone", 404, "RepoNotFound"),
-        (OPEN.replace(PATH, "no/such.safetensors"), None, 404, "EntryNotFound"),
-        (OPEN.replace("/main/", "/no-such/"), None, 404, "RevisionNotFound"),
-    ],
-)
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_refusals_carry_hugging_faces_codes(
-    hub: Hub, method: str, url: str, token: str | None, status: int, code: str | None
-) -> None:
-    answer = await ask(at(hub, url), method, token)
-    assert answer.status == status
-    assert answer.headers.get("X-Error-Code") == code
-    if status >= 400:
-        assert answer.headers["X-Error-Message"]
-        assert "Location" not in answer.headers
-
-
-async def test_a_licence_accepted_while_the_hub_runs_opens_the_repository() -> None:
-    granted: set[str] = set()
-    async with serving(granted_tokens=granted) as hub:
-        assert (await ask(at(hub, GATED), token="hf_me")).status == 403
-        granted.add("hf_me")
-        assert (await ask(at(hub, GATED), token="hf_me")).status == 302
-
-
-async def test_a_repositorys_listing_has_sizes_and_hashes_when_asked(hub: Hub) -> None:
-    url = f"{hub.endpoint}/api/models/{REPO}"
-    plain, full = (await ask(url)).json, (await ask(url + "?blobs=true")).json
-    assert plain["sha"] == WORLD.repos[REPO].commit
-    assert plain["gated"] is False
-    assert plain["siblings"] == [{"rfilename": PATH}]
-    (sibling,) = full["siblings"]
-    assert sibling["size"] == SIZE
-    assert sibling["lfs"]["sha256"] == FILE.sha256
-
-
-async def test_what_a_gated_repository_holds_is_public(hub: Hub) -> None:
-    answer = await ask(f"{hub.endpoint}/api/models/demo-models/locked?blobs=true")
-    assert answer.status == 200
-    assert answer.json["gated"] == "auto"
-    assert answer.json["siblings"][0]["lfs"]["sha256"]
-
-
-async def test_an_unknown_repository_has_no_listing(hub: Hub) -> None:
-    url = f"{hub.endpoint}/api/models/no/such"
-    assert (await ask(url)).status == 401
-    assert (await ask(url, token="hf_anyone")).headers["X-Error-Code"] == "RepoNotFound"
-
-
-async def test_whoami_names_the_tokens_owner(hub: Hub) -> None:
-    url = f"{hub.endpoint}/api/whoami-v2"
-    assert (await ask(url)).status == 401
-    assert (await ask(url, token="nonsense")).status == 401
-    assert (await ask(url, token="hf_anyone")).json["name"] == "demo-user"
 
 
 # Storage
@@ -473,11 +196,16 @@ async def test_the_log_tells_host_method_file_headers_and_status(hub: Hub) -> No
     assert hub.log.entries(file="vae.safetensors") == [], "a file is named whole"
 
 
-async def test_the_environment_points_a_client_at_both_hosts(hub: Hub) -> None:
-    hosts = [urlsplit(url).netloc for url in (hub.endpoint, hub.storage)]
+async def test_the_environment_points_a_client_at_the_hosts(hub: Hub) -> None:
+    urls = (hub.endpoint, hub.civitai, hub.storage)
+    hosts = [urlsplit(url).netloc for url in urls]
     assert all(host.startswith("127.0.0.1:") for host in hosts)
-    assert hosts[0] != hosts[1]
-    assert hub.environment() == {"CMR_HF_ENDPOINT": hub.endpoint, "CMR_ALLOWED_HOSTS": ",".join(hosts)}
+    assert len({*hosts, urlsplit(hub.modelscope).netloc}) == 4
+    assert hub.environment() == {
+        "CMR_HF_ENDPOINT": hub.endpoint,
+        "CMR_CIVITAI_ENDPOINT": hub.civitai,
+        "CMR_ALLOWED_HOSTS": ",".join(hosts),
+    }
 
 
 async def test_a_stopped_hub_gives_its_port_back_even_with_a_slow_transfer_under_way() -> None:
@@ -498,208 +226,132 @@ def test_an_unknown_option_is_an_error() -> None:
         Hub(WORLD, byte_per_second=1)
 
 
-# A client that is not ours
+@pytest.mark.parametrize("host", ["endpoint", "civitai"])
+async def test_a_client_is_not_sent_again_what_it_has(hub: Hub, host: str) -> None:
+    url = getattr(hub, host) + ("/api/models" if host == "endpoint" else "/api/v1/models")
+    first = await ask(url)
+    again = await ask(url, If_None_Match=first.headers["ETag"])
+    assert (again.status, again.body) == (304, b"")
+    assert again.headers["ETag"] == first.headers["ETag"]
+    other = await ask(f"{url}?limit=1&query=x&search=x", If_None_Match='"other"')
+    assert other.status == 200
+    refused = await ask(f"{url}?limit=-1")
+    assert (refused.status, "ETag" in refused.headers) == (400, False)
 
 
-@pytest.fixture
-def hugging_face(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The real client, kept from Xet (which this hub does not speak) and from the user's own token."""
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    return huggingface_hub
+# What goes wrong
 
 
-def test_hugging_faces_client_downloads_from_the_hub(hugging_face: Any, tmp_path: Path) -> None:
-    with running_hub(WORLD) as hub:
-        path = hugging_face.hf_hub_download(
-            REPO, PATH, endpoint=hub.endpoint, cache_dir=tmp_path, token="hf_anyone"
-        )
-        assert Path(path).read_bytes() == FILE.content
-        # The token went to the API host and was left behind there: storage refuses it.
-        sent = {entry.headers.get("Authorization") for entry in hub.log.entries("api")}
-        assert sent == {"Bearer hf_anyone"}
-        (stored,) = hub.log.entries("storage")
-        assert stored.status == 200
-        assert "Authorization" not in stored.headers
+INFO = f"/api/models/{REPO}"
 
 
-def test_hugging_faces_client_recovers_from_a_dropped_transfer(hugging_face: Any, tmp_path: Path) -> None:
-    with running_hub(WORLD, drop_after_bytes={PATH: 100_000}) as hub:
-        path = hugging_face.hf_hub_download(
-            REPO, PATH, endpoint=hub.endpoint, cache_dir=tmp_path, token=False
-        )
-        assert Path(path).read_bytes() == FILE.content
-        assert [entry.status for entry in hub.log.entries("storage")] == [200, 200]
+async def test_a_route_fails_as_often_as_asked_and_then_works() -> None:
+    fault = Fault("status", 429, times=2, headers={"Retry-After": "7"})
+    async with serving(faults={"huggingface.info": fault}) as hub:
+        answers = [await ask(hub.endpoint + INFO) for _ in range(3)]
+        assert [answer.status for answer in answers] == [429, 429, 200]
+        assert answers[0].headers["Retry-After"] == "7"
+        assert [entry.status for entry in hub.log.entries(route="huggingface.info")] == [429, 429, 200]
 
 
-def test_hugging_faces_client_reads_a_files_metadata(hugging_face: Any) -> None:
-    with running_hub(WORLD) as hub:
-        metadata = hugging_face.get_hf_file_metadata(
-            hugging_face.hf_hub_url(REPO, PATH, endpoint=hub.endpoint), token=False, endpoint=hub.endpoint
-        )
-        assert (metadata.size, metadata.etag) == (SIZE, FILE.sha256)
-        assert metadata.commit_hash == WORLD.repos[REPO].commit
-        assert metadata.location.startswith(hub.storage)
-        assert metadata.xet_file_data is None
+async def test_a_fault_leaves_other_routes_and_other_paths_alone() -> None:
+    fault = Fault("status", 500, about="demo-models/locked")
+    async with serving(faults={"huggingface.info": fault}) as hub:
+        assert (await ask(hub.endpoint + INFO)).status == 200
+        assert (await ask(f"{hub.endpoint}/api/models/demo-models/locked")).status == 500
+        assert (await ask(f"{hub.endpoint}/api/models/demo-models/locked/tree/main")).status == 200
 
 
-def test_hugging_faces_client_reads_a_listing_and_an_account(hugging_face: Any) -> None:
-    with running_hub(WORLD) as hub:
-        api = hugging_face.HfApi(endpoint=hub.endpoint, token="hf_anyone")
-        info = api.model_info(REPO, files_metadata=True)
-        assert [(file.rfilename, file.lfs.sha256) for file in info.siblings] == [(PATH, FILE.sha256)]
-        assert api.whoami()["name"] == "demo-user"
+async def test_a_pattern_breaks_a_whole_host() -> None:
+    async with serving(faults={"huggingface.*": Fault("status", 502)}) as hub:
+        assert (await ask(hub.endpoint + INFO)).status == 502
+        assert (await ask(hub.endpoint + "/api/models")).status == 502
+        assert (await ask(f"{hub.civitai}/api/v1/models")).status == 200
 
 
-@pytest.mark.parametrize(
-    ("url", "token", "error"),
-    [
-        (GATED, False, "GatedRepoError"),
-        (GATED, "hf_anyone", "GatedRepoError"),
-        # A bare 401, which the client takes for a missing repository on https addresses only.
-        (OPEN.replace(REPO, "no/such"), False, "HfHubHTTPError"),
-        (OPEN.replace(REPO, "no/such"), "hf_anyone", "RepositoryNotFoundError"),
-        (OPEN.replace(PATH, "no.safetensors"), False, "RemoteEntryNotFoundError"),
-        (OPEN.replace("/main/", "/no-such/"), False, "RevisionNotFoundError"),
-    ],
-)
-def test_hugging_faces_client_recognises_each_refusal(
-    hugging_face: Any, tmp_path: Path, url: str, token: str | bool, error: str
-) -> None:
-    repo, _, rest = url.removeprefix("https://huggingface.co/").partition("/resolve/")
-    revision, _, path = rest.partition("/")
-    with running_hub(WORLD) as hub, pytest.raises(hugging_face.errors.HfHubHTTPError) as raised:
-        hugging_face.hf_hub_download(
-            repo, path, revision=revision, endpoint=hub.endpoint, cache_dir=tmp_path, token=token
-        )
-    assert type(raised.value).__name__ == error
+async def test_an_answer_can_be_half_of_its_json() -> None:
+    async with serving(faults={"huggingface.info": Fault("malformed", times=1)}) as hub:
+        broken = await ask(hub.endpoint + INFO)
+        whole = await ask(hub.endpoint + INFO)
+    assert broken.status == 200
+    assert broken.headers["Content-Type"].startswith("application/json")
+    assert whole.body.startswith(broken.body)
+    with pytest.raises(ValueError, match=r"Unterminated|Expecting"):
+        json.loads(broken.body)
 
 
-def test_hugging_faces_client_gets_a_gated_file_with_a_granted_token(
-    hugging_face: Any, tmp_path: Path
-) -> None:
-    repo = WORLD.repos["demo-models/locked"]
-    with running_hub(WORLD, granted_tokens={"hf_me"}) as hub:
-        path = hugging_face.hf_hub_download(
-            repo.id, repo.files[0].path, endpoint=hub.endpoint, cache_dir=tmp_path, token="hf_me"
-        )
-    assert Path(path).read_bytes() == repo.files[0].content
+async def test_an_answer_can_be_cut_off_on_the_way() -> None:
+    async with serving(faults={"huggingface.info": Fault("truncated")}) as hub:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await ask(hub.endpoint + INFO)
 
 
-# As programs
+async def test_an_answer_can_be_a_page_instead() -> None:
+    async with serving(faults={"huggingface.info": Fault("html")}) as hub:
+        answer = await ask(hub.endpoint + INFO)
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
 
 
-def test_the_command_serves_until_it_is_terminated() -> None:
-    options = ["--gated", "demo-models/lumen-image-loras", "--corrupt", "lumen_image_vae.safetensors"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "demo", *options], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        environment = dict(process.stdout.readline().rstrip("\n").split("=", 1) for _ in range(2))
-        assert list(environment) == ["CMR_HF_ENDPOINT", "CMR_ALLOWED_HOSTS"]
-        links = {link.directory: link for link in model_links(json.loads(EXAMPLE.read_text("utf-8")))}
-        endpoint = environment["CMR_HF_ENDPOINT"]
-        answers = {
-            folder: asyncio.run(ask(link.url.replace("https://huggingface.co", endpoint)))
-            for folder, link in links.items()
-        }
-        content = asyncio.run(ask(answers["vae"].headers["Location"])).body
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
-    finally:
-        process.kill()
-        process.communicate()
-    assert answers["loras"].headers["X-Error-Code"] == "GatedRepo"
-    assert answers["diffusion_models"].status == 302
-    assert hashlib.sha256(content).hexdigest() != answers["vae"].headers["X-Linked-Etag"].strip('"')
+async def test_a_connection_can_end_without_an_answer() -> None:
+    async with serving(faults={"huggingface.info": Fault("disconnect")}) as hub:
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await ask(hub.endpoint + INFO)
+        assert 0 in [entry.status for entry in hub.log.entries(route="huggingface.info")]
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["--gated", "no/such"], ["--corrupt", "no.safetensors"], ["--workflow", "no-such.json"]],
-)
-def test_the_command_refuses_what_it_cannot_do(arguments: list[str]) -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "demo", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert result.returncode == 2
-    assert arguments[1] in result.stderr
+async def test_an_answer_can_stay_out_and_the_hub_still_stops() -> None:
+    async with serving(faults={"huggingface.info": Fault("hang")}) as hub:
+        asked = asyncio.create_task(ask(hub.endpoint + INFO))
+        _, waiting = await asyncio.wait([asked], timeout=0.5)
+        assert waiting == {asked}
+        (entry,) = hub.log.entries(route="huggingface.info")
+        assert entry.status == 0
+    with pytest.raises(aiohttp.ClientError):
+        await asked
 
 
-# A stand-in for the command line: downloads what `fetch` names, honestly or not, and states what is missing.
-STAND_IN = """
-import json, os, pathlib, sys, urllib.request
-workflow, root = sys.argv[2], pathlib.Path(sys.argv[sys.argv.index("--comfyui-root") + 1])
-assert os.environ["CMR_HF_TOKEN"] == ""
-assert not {"HF_TOKEN", "CMR_LOG_LEVEL", "https_proxy"} & set(os.environ)
-sys.path.insert(0, os.getcwd())
-from demo.links import load_workflow, model_links
-missing = False
-for link in model_links(load_workflow(workflow)):
-    place = root / "models" / link.directory / link.name
-    if "--download" in sys.argv and link.active and os.environ.get("SKIP") not in (link.directory, "all"):
-        url = link.url.replace("https://huggingface.co", os.environ["CMR_HF_ENDPOINT"])
-        content = urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url).read()
-        place.write_bytes(content[::-1] if link.directory == os.environ.get("SPOIL") else content)
-    missing |= link.active and not place.exists()
-if "STRAY" in os.environ:
-    (root / "models" / "vae" / "half.safetensors").touch()
-sys.exit(int(missing))
-"""
+async def test_single_routes_can_be_slow() -> None:
+    async with serving(latencies={"huggingface.info": 0.2}) as hub:
+        started = time.monotonic()
+        await ask(hub.endpoint + INFO)
+        assert time.monotonic() - started >= 0.2
 
 
-@pytest.mark.parametrize(
-    ("variable", "value", "status", "said"),
-    [
-        (None, "", 0, ["verified, SHA-256", "not needed: bypassed", "The demonstration went as it should."]),
-        ("SKIP", "vae", 1, ["demo failed: vae/lumen_image_vae.safetensors: missing", "ended with status 1"]),
-        ("SPOIL", "loras", 1, ["demo failed: loras/lumen_watercolor_v1.safetensors: wrong content"]),
-        ("STRAY", "1", 1, ["half.safetensors: nobody asked for this file"]),
-    ],
-)
-def test_the_demonstration_checks_what_the_command_line_did(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    variable: str | None,
-    value: str,
-    status: int,
-    said: list[str],
-) -> None:
-    stand_in = tmp_path / "stand_in.py"
-    stand_in.write_text(STAND_IN, encoding="utf-8")
-    monkeypatch.setenv("HF_TOKEN", "hf_of_the_user")
-    monkeypatch.setenv("CMR_LOG_LEVEL", "DEBUG")
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    if variable:
-        monkeypatch.setenv(variable, value)
-    command = [sys.executable, str(stand_in)]
-    result = demo_run.demonstrate(tmp_path / "ComfyUI", command=command, megabytes_per_second=1000)
-    output = capsys.readouterr().out
-    assert result == status
-    for text in said:
-        assert text in output
-    if status:
-        assert "The demonstration went as it should." not in output
+async def test_a_size_can_be_a_lie_of_the_api() -> None:
+    async with serving(stated_sizes={"tiny_vae.safetensors": 7}) as hub:
+        listed = (await ask(f"{hub.endpoint}{INFO}?blobs=true")).json["siblings"][0]
+        resolved = await ask(at(hub, OPEN))
+        stored = await ask(resolved.headers["Location"])
+    assert (listed["size"], listed["lfs"]["size"]) == (7, 7)
+    assert resolved.headers["X-Linked-Size"] == "7"
+    assert len(stored.body) == SIZE
 
 
-def test_a_second_demonstration_finds_what_the_first_one_fetched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    stand_in = tmp_path / "stand_in.py"
-    stand_in.write_text(STAND_IN, encoding="utf-8")
-    command = [sys.executable, str(stand_in)]
-    assert demo_run.demonstrate(tmp_path / "ComfyUI", command=command, megabytes_per_second=1000) == 0
-    assert "kept from an earlier run" not in capsys.readouterr().out
-    monkeypatch.setenv("SKIP", "all")
-    assert demo_run.demonstrate(tmp_path / "ComfyUI", command=command, megabytes_per_second=1000) == 0
-    assert "kept from an earlier run" in capsys.readouterr().out
+async def test_requests_are_counted_by_route_repository_and_file(hub: Hub) -> None:
+    await ask(hub.endpoint + INFO)
+    await ask(f"{hub.endpoint}/api/models?search=tiny")
+    await ask(await storage_url(hub))
+    await ask(hub.endpoint + "/no/such/page")
+    assert hub.log.counts() == {
+        "huggingface.info": 1,
+        "huggingface.search": 1,
+        "huggingface.resolve": 1,
+        "storage.read": 1,
+    }
+    assert hub.log.counts("repo") == {REPO: 3}
+    assert hub.log.counts("file") == {PATH: 2}
+    (search,) = hub.log.entries(route="huggingface.search")
+    assert search.query == "search=tiny"
+    hub.log.clear()
+    assert hub.log.entries() == []
+
+
+def test_every_route_names_the_documentation_it_follows() -> None:
+    options = HubOptions()
+    storage = Storage("http://127.0.0.1:1", options)
+    apis = [api(WORLD, storage, options) for api in (HuggingFaceApi, CivitaiApi, ModelScopeApi)]
+    routes = [route for each in (*apis, storage) for route in each.routes()]
+    assert len(routes) == 20
+    for route in routes:
+        assert route.kwargs["name"]
+        assert "https://" in (route.handler.__doc__ or ""), route.path
