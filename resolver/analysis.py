@@ -70,6 +70,7 @@ def analyze(
             )
         )
     models = [_judge(model, library) for model in wanted.values()]
+    warnings.extend(notice for model in wanted.values() if (notice := _contradiction(model, library)))
     models.sort(key=lambda model: (not model.active, model.folder or "~", model.name))
     return schemas.Analysis(
         format=workflow.format, models=models, summary=_summary(models), warnings=warnings
@@ -84,7 +85,7 @@ def model_id(folder: str | None, name: str) -> str:
 def _file_name(found: FoundReference, file: LibraryFile | None) -> str:
     """The name of the file that a value stands for."""
     if not found.by_stem:
-        return found.value
+        return found.name
     # Nobody says which extension it has; nearly all that is published today is safetensors.
     return file.name if file else f"{found.value}.safetensors"
 
@@ -101,19 +102,21 @@ def _place(found: FoundReference, library: Snapshot) -> tuple[str | None, Librar
             return folder, file
     for folder in folders:
         spec = library.folders.get(folder)
-        if spec is not None and spec.extensions and spec.lists(found.value):
+        if spec is not None and spec.extensions and spec.lists(found.name):
             return folder, None
     return (folders[0] if folders else None), None
 
 
 def _is_no_model(found: FoundReference, library: Snapshot, offered: frozenset[str] | None) -> bool:
     """Whether a value without a model's extension is one of a node's special ones (None, pixel_space, …)."""
-    if has_model_extension(found.value) or found.by_stem:
+    if has_model_extension(found.name) or found.by_stem:
         return False
     if offered is None:
         # Nobody can say what the node offers: lists of model files have extensions, mostly.
         return found.metadata is None
-    return found.value in offered or not _can_be_listed(found, library)
+    if found.value in offered:
+        return not _is_directory(found, library)
+    return not _can_be_listed(found, library)
 
 
 def _can_be_listed(found: FoundReference, library: Snapshot) -> bool:
@@ -123,31 +126,38 @@ def _can_be_listed(found: FoundReference, library: Snapshot) -> bool:
     )
 
 
+def _is_directory(found: FoundReference, library: Snapshot) -> bool:
+    """Whether a value that the node offers is a directory of a folder that lists directories."""
+    specs = [library.folders.get(canonical_folder(folder)) for folder in found.folders]
+    return any(
+        (root / found.value).is_dir()
+        for spec in specs
+        if spec is not None and "folder" in spec.extensions
+        for root in spec.roots
+    )
+
+
 def _judge(model: _Wanted, library: Snapshot) -> schemas.Model:
-    alternatives: list[schemas.Alternative] = []
     status: schemas.Status = "present" if model.accepted else "missing"
-    if not model.accepted and not is_generic_name(model.name):
-        by_path: dict[str, schemas.Alternative] = {}
-        for alternative in (_alternative(model, file) for file in library.named(model.name)):
-            # Two folders may share a root (unet_gguf, diffusion_models): one file, one alternative.
-            known = by_path.get(alternative.path)
-            if known is None or known.score < alternative.score:
-                by_path[alternative.path] = alternative
-        alternatives = sorted(by_path.values(), key=lambda a: (-a.score, a.folder, a.name))
-        if alternatives:
+    alternatives: list[schemas.Alternative] = []
+    if not model.accepted:
+        alternatives = _alternatives(model, library)
+        if any(alternative.difference is None for alternative in alternatives):
             status = "elsewhere"
-        elif model.folder is not None:
+        elif model.folder is not None and not is_generic_name(model.name):
             # Never ``elsewhere``: another precision is a substitute for the user to choose, not the file.
-            alternatives = [
+            known = {alternative.path for alternative in alternatives}
+            alternatives += [
                 schemas.Alternative(
                     path=file.path,
                     folder=file.folder,
                     name=file.name,
-                    same_content=None,
+                    same_content=_same_content(model, file, library),
                     score=min(match.score, 0.75),
                     difference="; ".join(match.differences) or "name",
                 )
                 for file, match in library.substitutes(model.folder, model.name)
+                if file.path not in known
             ]
     metadata = model.metadata
     return schemas.Model(
@@ -165,16 +175,70 @@ def _judge(model: _Wanted, library: Snapshot) -> schemas.Model:
     )
 
 
-def _alternative(model: _Wanted, file: LibraryFile) -> schemas.Alternative:
-    """The same file name in another place: surer in the same folder, surest at the same subfolder."""
-    if file.folder != model.folder:
+def _alternatives(model: _Wanted, library: Snapshot) -> list[schemas.Alternative]:
+    """The wanted content under any name, the wanted name anywhere else, other content of that name."""
+    by_path: dict[str, schemas.Alternative] = {}
+    wanted = _stated_hash(model)
+    files = library.with_content(wanted) if wanted else []
+    if not is_generic_name(model.name):
+        files += library.named(model.name)
+    for file in files:
+        alternative = _alternative(model, file, library)
+        # Two folders may share a root (unet_gguf, diffusion_models): one file, one alternative.
+        known = by_path.get(alternative.path)
+        if known is None or known.score < alternative.score:
+            by_path[alternative.path] = alternative
+    return sorted(
+        by_path.values(),
+        key=lambda a: (a.difference is not None, not a.same_content, -a.score, a.folder, a.name),
+    )
+
+
+def _alternative(model: _Wanted, file: LibraryFile, library: Snapshot) -> schemas.Alternative:
+    """A file that has the wanted content, or the wanted file name in another place.
+
+    By its content it is surest in the same folder; by its name, at the same subfolder of that.
+    """
+    same_content = _same_content(model, file, library)
+    difference = None
+    if same_content is False:
+        score, difference = 0.3, "content"
+    elif same_content:
+        score = 1.0 if file.folder == model.folder else 0.85
+    elif file.folder != model.folder:
         score = 0.8
-    elif file.name == to_posix(model.name):
-        score = 1.0
     else:
-        score = 0.9
+        score = 1.0 if file.name == to_posix(model.name) else 0.9
     return schemas.Alternative(
-        path=file.path, folder=file.folder, name=file.name, same_content=None, score=score
+        path=file.path,
+        folder=file.folder,
+        name=file.name,
+        same_content=same_content,
+        score=score,
+        difference=difference,
+    )
+
+
+def _stated_hash(model: _Wanted) -> str | None:
+    return model.metadata.sha256 if model.metadata else None
+
+
+def _same_content(model: _Wanted, file: LibraryFile, library: Snapshot) -> bool | None:
+    """Whether ``file`` has the content that the workflow states; null where either is unknown."""
+    wanted = _stated_hash(model)
+    known = library.sha256_of(file) if wanted else None
+    return None if known is None else known == wanted
+
+
+def _contradiction(model: _Wanted, library: Snapshot) -> schemas.Notice | None:
+    """What to say of a file that ComfyUI will load although it is not the one the workflow was made with."""
+    if not model.accepted or model.file is None or _same_content(model, model.file, library) is not False:
+        return None
+    return schemas.Notice(
+        code="CONTENT_DIFFERS",
+        message=f"{model_id(model.folder, model.name)} is here, but its content is not what the workflow was "
+        f"made with (SHA-256 {_stated_hash(model)}).",
+        node_id=model.references[0].node_id,
     )
 
 

@@ -25,6 +25,7 @@ class FakeHost:
         self.table = dict(folders or {})
         self.nodes = dict(nodes or {})
         self.published: list[tuple[str, Mapping[str, Any]]] = []
+        self.is_busy = False
         self._replacement: Callable[[str], list[str]] | None = None
 
     @property
@@ -60,6 +61,9 @@ class FakeHost:
             return self._replacement(folder)
         spec = self.table[folder]
         return sorted(path.name for root in spec.roots if root.is_dir() for path in root.iterdir())
+
+    def busy(self) -> bool:
+        return self.is_busy
 
     def publish(self, event: str, data: Mapping[str, Any]) -> None:
         self.published.append((event, data))

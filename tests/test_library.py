@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,11 @@ from resolver.analysis import analyze
 from resolver.folders import FolderKnowledge, NodeInputs
 from resolver.host import FolderSpec
 from resolver.library import Library
+from resolver.library.hashes import FileHashes
+from resolver.library.substitutes import SubstituteIndex
+from resolver.roles import RoleIndex
 from resolver.schemas import Analysis, Model
+from resolver.store import Store
 from resolver.workflow.read import read_workflow
 from tests.fakes import FakeHost, folder
 from tests.graphs import metadata, node, widget, workflow
@@ -229,6 +236,143 @@ def test_the_summary_counts_every_model_once(host: FakeHost, tmp_path: Path) -> 
         1,
         0,
     )
+
+
+# --- content ------------------------------------------------------------------------------------
+
+
+class Hashed:
+    """A library whose files' content is known."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self.host = host
+        self.store = Store(host.data_directory / "store.sqlite3")
+        self.hashes = FileHashes(self.store)
+        self.library = Library(host, self.hashes)
+
+    def put(self, path: Path, content: bytes) -> str:
+        put(path, content)
+        self.hashes.remember(str(path), path.stat(), hashlib.sha256(content).hexdigest())
+        return str(path)
+
+    def judge(self, value: str, wanted: bytes) -> Analysis:
+        """``value``: of a LoRA loader whose workflow states the hash of ``wanted``."""
+        stated = metadata(value, "loras", hash=hashlib.sha256(wanted).hexdigest(), hash_type="SHA256")
+        found = read_workflow(workflow(lora(value, properties=stated)))
+        return analyze(found, KNOWN, self.library.snapshot(), lambda node_type, name: None)
+
+    def alternatives(self, value: str, wanted: bytes) -> list[tuple[str, bool | None, float, str | None]]:
+        (model,) = self.judge(value, wanted).models
+        return [(a.name, a.same_content, a.score, a.difference) for a in model.alternatives]
+
+
+@pytest.fixture
+def hashed(host: FakeHost) -> Iterator[Hashed]:
+    made = Hashed(host)
+    yield made
+    made.store.close()
+
+
+def test_the_same_content_under_another_name_is_elsewhere(hashed: Hashed, tmp_path: Path) -> None:
+    hashed.put(tmp_path / "models/vae/third.safetensors", b"wanted")
+    hashed.put(tmp_path / "models/loras/other-name.safetensors", b"wanted")
+    put(tmp_path / "models/loras/sub/a.safetensors", b"unhashed")
+    (model,) = hashed.judge("a.safetensors", b"wanted").models
+    assert model.status == "elsewhere"
+    assert hashed.alternatives("a.safetensors", b"wanted") == [
+        ("other-name.safetensors", True, 1.0, None),
+        ("third.safetensors", True, 0.85, None),
+        ("sub/a.safetensors", None, 0.9, None),
+    ]
+
+
+def test_the_same_content_is_found_even_for_a_generic_name(hashed: Hashed, tmp_path: Path) -> None:
+    hashed.put(tmp_path / "models/loras/known.safetensors", b"wanted")
+    (model,) = hashed.judge("x/diffusion_pytorch_model.safetensors", b"wanted").models
+    assert (model.status, model.alternatives[0].name) == ("elsewhere", "known.safetensors")
+
+
+def test_other_content_of_that_name_is_not_the_file(hashed: Hashed, tmp_path: Path) -> None:
+    hashed.put(tmp_path / "models/loras/sub/a.safetensors", b"else")
+    (model,) = hashed.judge("a.safetensors", b"wanted").models
+    assert model.status == "missing"
+    assert hashed.alternatives("a.safetensors", b"wanted") == [("sub/a.safetensors", False, 0.3, "content")]
+
+
+def test_a_changed_file_is_judged_by_its_name_again(hashed: Hashed, tmp_path: Path) -> None:
+    path = tmp_path / "models/loras/sub/a.safetensors"
+    hashed.put(path, b"else")
+    path.write_bytes(b"written anew")
+    assert hashed.alternatives("a.safetensors", b"wanted") == [("sub/a.safetensors", None, 0.9, None)]
+
+
+def test_a_present_file_of_other_content_stays_present_with_a_warning(hashed: Hashed, tmp_path: Path) -> None:
+    hashed.put(tmp_path / "models/loras/a.safetensors", b"else")
+    found = hashed.judge("a.safetensors", b"wanted")
+    assert found.models[0].status == "present", "ComfyUI will load it all the same"
+    assert [(warning.code, warning.node_id) for warning in found.warnings] == [("CONTENT_DIFFERS", "1")]
+    assert hashed.judge("a.safetensors", b"else").warnings == []
+    put(tmp_path / "models/loras/unhashed.safetensors", b"else")
+    assert hashed.judge("unhashed.safetensors", b"wanted").warnings == []
+
+
+# --- substitutes --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "UltraSharp_x4_fp16.safetensors",
+        "my-own.style_v2_fp8.safetensors",
+        "flux1-dev-fp16.safetensors",
+        "lora_17_fp16.safetensors",
+        "sub/wan2.2_i2v_high_noise_14B_fp16.safetensors",
+        "größe_malen_bf16.safetensors",
+        "nothing-like-it.safetensors",
+        "x.safetensors",
+        "high_noise_model.safetensors",
+    ],
+)
+def test_reading_few_names_finds_what_reading_all_finds(wanted: str) -> None:
+    names = [
+        *(f"style-{n % 7}/lora_{n}_bf16.safetensors" for n in range(50)),
+        "4x/ultra_sharp-4x_bf16.safetensors",
+        "4x-Ultrasharp.pth",
+        "MyOwnStyle_v2.safetensors",
+        "my_own_style.safetensors",
+        "flux1-dev-fp8.safetensors",
+        "flux1-schnell.safetensors",
+        "deep/wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors",
+        "wan2.2_i2v_low_noise_14B_fp16.safetensors",
+        "GRÖSSE-malen.safetensors",
+        "Größe Malen fp8.safetensors",
+        "X.safetensors",
+        "High_Noise_Model.safetensors",
+        "high_noise_model.ckpt",
+    ]
+    all_read = RoleIndex(("loras", name) for name in names).find(wanted, "loras")
+    assert SubstituteIndex("loras", names).find(wanted) == all_read
+    assert bool(all_read) == (wanted not in ("nothing-like-it.safetensors", "lora_17_fp16.safetensors"))
+
+
+def test_of_a_large_folder_only_the_names_in_question_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"style-{n}/portrait_{chr(97 + n % 26) * 5}_{n}_bf16.safetensors" for n in range(2000)]
+    index = SubstituteIndex("loras", [*names, "sunset-dreams-fp8.safetensors"])
+    read: list[str] = []
+    roles_compare = importlib.import_module(
+        "resolver.roles.compare"
+    )  # its package has a function of that name
+    original = roles_compare.parse_roles
+
+    def watched(name: str, folder: str | None = None) -> Any:
+        read.append(name)
+        return original(name, folder)
+
+    monkeypatch.setattr(roles_compare, "parse_roles", watched)
+    assert [match.file[1] for match in index.find("sunset_dreams.safetensors")] == [
+        "sunset-dreams-fp8.safetensors"
+    ]
+    assert set(read) == {"sunset_dreams.safetensors", "sunset-dreams-fp8.safetensors"}
 
 
 # --- scanning -----------------------------------------------------------------------------------

@@ -88,6 +88,10 @@ class Host(Protocol):
         """While entered, *this thread* sees ``replacement(folder)`` wherever ComfyUI lists a folder."""
         ...
 
+    def busy(self) -> bool:
+        """Whether ComfyUI is running a workflow, or about to. Never raises."""
+        ...
+
     def publish(self, event: str, data: Mapping[str, Any]) -> None:
         """Send ``model-resolver.<event>`` to open editors; nothing where there are none. Never raises."""
         ...

@@ -112,6 +112,14 @@ class ComfyUIHost:
                     setattr(paths, name, original)
                 del paths.cache_helper.set
 
+    def busy(self) -> bool:
+        try:
+            tasks: int = import_module("server").PromptServer.instance.prompt_queue.get_tasks_remaining()
+        except Exception:
+            # A queue that cannot be asked must never stop us for good.
+            return False
+        return tasks > 0
+
     def publish(self, event: str, data: Mapping[str, Any]) -> None:
         try:
             server = import_module("server").PromptServer.instance

@@ -119,6 +119,9 @@ class StandaloneHost:
         del replacement  # no node classes, so nothing lists anything
         yield
 
+    def busy(self) -> bool:
+        return False  # a ComfyUI beside us is another process; our reads give way to it by their priority
+
     def publish(self, event: str, data: Mapping[str, Any]) -> None:
         del event, data  # no websocket: watchers use the events route
 

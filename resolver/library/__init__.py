@@ -1,4 +1,4 @@
-"""The model files on disk: listed as ComfyUI lists them, and looked up by name."""
+"""The model files on disk: listed as ComfyUI lists them, and looked up by name and by content."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import os
 import threading
 import unicodedata
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..host import FolderSpec, Host
 from ..names import basename, to_posix
-from ..roles import Match, RoleIndex
+from ..roles import Match
+from .hashes import FileHashes
 from .scan import RootScan, ScannedFile
+from .substitutes import SubstituteIndex
 
 
-@dataclass(frozen=True)
-class LibraryFile:
+class LibraryFile(NamedTuple):
     """One model file. ``name``: relative to the root it lies in, with ``/``."""
 
     folder: str
@@ -27,10 +28,14 @@ class LibraryFile:
 
 
 class Library:
-    """All folders of a host. Methods block on the disk (call them off the event loop); thread-safe."""
+    """All folders of a host. Methods block on the disk (call them off the event loop); thread-safe.
 
-    def __init__(self, host: Host) -> None:
+    ``hashes``: what is known of the files' content; without it, nothing is.
+    """
+
+    def __init__(self, host: Host, hashes: FileHashes | None = None) -> None:
         self._host = host
+        self._hashes = hashes
         self._lock = threading.Lock()
         self._scans: dict[Path, RootScan] = {}
         self._snapshot: Snapshot | None = None
@@ -50,28 +55,45 @@ class Library:
             if changed or self._snapshot is None:
                 self._specs = specs
                 listed = {root: list(scan.files()) for root, scan in self._scans.items()}
-                self._snapshot = Snapshot(specs, listed)
+                self._snapshot = Snapshot(specs, listed, self._hashes)
             return self._snapshot
+
+    def path_with(self, sha256: str) -> LibraryFile | None:
+        """A file of this very content, by whatever name, if one is known."""
+        return next(iter(self.snapshot().with_content(sha256)), None)
+
+    def sha256_of(self, path: str) -> str | None:
+        """The SHA-256 of a file as it is now, if known; reads no content."""
+        return self._hashes.sha256_of(path) if self._hashes is not None else None
 
 
 class Snapshot:
-    """The library at one moment; immutable but for an index that is made when first asked for."""
+    """The library at one moment; immutable but for indexes that are made when first asked for.
 
-    def __init__(self, specs: dict[str, FolderSpec], listed: dict[Path, list[ScannedFile]]) -> None:
+    What it tells of content (``sha256_of``, ``with_content``) is looked up, and so as of now.
+    """
+
+    def __init__(
+        self,
+        specs: dict[str, FolderSpec],
+        listed: dict[Path, list[ScannedFile]],
+        hashes: FileHashes | None = None,
+    ) -> None:
         self.folders = specs
+        self._hashes = hashes
         self._lock = threading.Lock()
-        self._roles: RoleIndex | None = None
+        self._substitutes: dict[str, SubstituteIndex] = {}
+        self._by_path: dict[str, list[LibraryFile]] | None = None
         self._by_folder: dict[str, dict[str, LibraryFile]] = {}
         self._by_basename: dict[str, list[LibraryFile]] = defaultdict(list)
         for spec in specs.values():
             files: dict[str, LibraryFile] = {}
+            extensions = spec.extensions
             for root in spec.roots:
-                for file in listed.get(root, ()):
-                    # The first root that has a name wins, as in ComfyUI.
-                    if file.name not in files and spec.lists(file.name):
-                        files[file.name] = LibraryFile(
-                            spec.name, file.name, file.path, file.size, file.modified
-                        )
+                for name, extension, path, size, modified in listed.get(root, ()):
+                    # As ``spec.lists`` has it. The first root that has a name wins, as in ComfyUI.
+                    if (not extensions or extension in extensions) and name not in files:
+                        files[name] = LibraryFile(spec.name, name, path, size, modified)
             self._by_folder[spec.name] = files
             for found in files.values():
                 self._by_basename[_fold(found.name)].append(found)
@@ -103,18 +125,39 @@ class Snapshot:
 
     def named(self, file_name: str) -> list[LibraryFile]:
         """Files of equal file name, in any folder and subfolder."""
-        return list(self._by_basename.get(_fold(file_name), ()))
+        return list(self._by_basename.get(_fold(to_posix(file_name)), ()))
 
     def substitutes(self, folder: str, name: str) -> list[tuple[LibraryFile, Match]]:
         """Files of a folder that are the same model by another name or at another precision, best first."""
+        files = self._by_folder.get(folder)
+        if not files:
+            return []
         with self._lock:
-            if self._roles is None:
-                self._roles = RoleIndex((file.folder, file.name) for file in self.files())
-        return [
-            (self._by_folder[match.file[0]][match.file[1]], match)
-            for match in self._roles.find(name, folder)
-            if match.file[0] == folder
-        ]
+            index = self._substitutes.get(folder)
+            if index is None:
+                index = self._substitutes[folder] = SubstituteIndex(folder, files)
+        return [(files[match.file[1]], match) for match in index.find(name)]
+
+    def sha256_of(self, file: LibraryFile) -> str | None:
+        """The SHA-256 of a file, if known; reads no content."""
+        return self._hashes.sha256_of(file.path) if self._hashes is not None else None
+
+    def with_content(self, beginning: str) -> list[LibraryFile]:
+        """The files whose known SHA-256 begins so (all 64 digits: the files of this content)."""
+        paths = self._hashes.paths_with(beginning) if self._hashes is not None else []
+        if not paths:
+            return []
+        with self._lock:
+            if self._by_path is None:
+                self._by_path = defaultdict(list)
+                for file in self.files():
+                    self._by_path[file.path].append(file)
+            by_path = self._by_path
+        return [file for path in paths for file in by_path.get(path, ())]
+
+    def paths(self, folder: str | None = None) -> list[str]:
+        """The paths of all files, or of those of one folder, each once."""
+        return list(dict.fromkeys(file.path for file in self.files(folder)))
 
     def files(self, folder: str | None = None) -> list[LibraryFile]:
         """All files, or those of one folder; a file that two folders list appears in both."""
@@ -123,4 +166,5 @@ class Snapshot:
 
 
 def _fold(name: str) -> str:
-    return unicodedata.normalize("NFC", basename(name))
+    last = name.rpartition("/")[2]
+    return last if last.isascii() else unicodedata.normalize("NFC", last)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 # A directory whose mtime is this close to the moment we read it may change again without a new mtime
 # (clock ticks are milliseconds on Linux and two seconds on FAT), so it is read again next time.
@@ -14,11 +15,12 @@ _SETTLED_NS = 2_500_000_000
 _SKIPPED = ".git"  # as ComfyUI does; our part files live in one
 
 
-@dataclass(frozen=True)
-class ScannedFile:
-    """``name``: relative to the root, with ``/``. ``size``: bytes. ``modified``: Unix time, seconds."""
+class ScannedFile(NamedTuple):
+    """``name``: relative to the root, with ``/``. ``extension``: lower case with dot. ``size``: bytes.
+    ``modified``: Unix time, seconds."""
 
     name: str
+    extension: str
     path: str
     size: int
     modified: float
@@ -91,8 +93,10 @@ def _read(path: str, prefix: str, mtime_ns: int) -> _Directory | None:
                     status = entry.stat()
                 except OSError:
                     continue  # a link that leads nowhere, or a file that has just gone
+                name = entry.name
+                extension = os.path.splitext(name)[1].lower()
                 directory.files.append(
-                    ScannedFile(prefix + entry.name, entry.path, status.st_size, status.st_mtime)
+                    ScannedFile(prefix + name, extension, entry.path, status.st_size, status.st_mtime)
                 )
     except OSError:
         return None
