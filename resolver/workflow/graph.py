@@ -66,9 +66,12 @@ def widget_name(entry: Any) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def wires(graph: Graph, raw: Mapping[str, Any], prefix: str) -> dict[str, Wired]:
+def wires(
+    graph: Graph, raw: Mapping[str, Any], prefix: str, promoted: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Wired]:
     """What a node's widgets take from other nodes' outputs, by name; ``prefix`` makes ids execution ids.
 
+    ``promoted``: the host's values by node id and input name; they are what those nodes give.
     Left out are wires from a PrimitiveNode, which mirrors its value into the widget, and from the
     subgraph's own input, where the host's value counts, or the widget's if the host states none.
     """
@@ -78,9 +81,12 @@ def wires(graph: Graph, raw: Mapping[str, Any], prefix: str) -> dict[str, Wired]
             continue
         # Other inputs take objects: what a loader gives is a model, not its name.
         name = widget_name(entry)
-        origin = _origin(graph, str(entry["link"]))
-        if name is not None and origin is not None and origin.get("type") != _PRIMITIVE:
-            found[name] = Wired(f"{prefix}{origin['id']}", only_text(origin.get("widgets_values")))
+        source = origin(graph, str(entry["link"]))
+        if name is not None and source is not None and source.get("type") != _PRIMITIVE:
+            given = promoted.get(str(source["id"]), {})
+            texts = {key: value.text if isinstance(value, Wired) else value for key, value in given.items()}
+            text = only_text(texts) or only_text(source.get("widgets_values"))
+            found[name] = Wired(f"{prefix}{source['id']}", text)
     return found
 
 
@@ -94,14 +100,14 @@ def only_text(values: Any) -> str | None:
     return texts[0] if len(texts) == 1 else None
 
 
-def _origin(graph: Graph, link_id: str) -> Mapping[str, Any] | None:
+def origin(graph: Graph, link_id: str) -> Mapping[str, Any] | None:
     """The node a wire comes from, through reroutes; ``None`` for the subgraph's own input."""
     for _ in range(_MAX_REROUTES):
         link = graph.links.get(link_id)
-        origin = graph.nodes.get(link.origin) if link is not None else None
-        if origin is None or origin.get("type") != _REROUTE:
-            return origin
-        first = next(iter(as_list(origin.get("inputs"))), None)
+        source = graph.nodes.get(link.origin) if link is not None else None
+        if source is None or source.get("type") != _REROUTE:
+            return source
+        first = next(iter(as_list(source.get("inputs"))), None)
         onward = first.get("link") if isinstance(first, dict) else None
         if not is_id(onward):
             return None

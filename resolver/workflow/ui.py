@@ -95,7 +95,6 @@ class _Reader:
             if not isinstance(node_type, str):
                 self._warn("NODE_SKIPPED", "A node without a type was skipped.", prefix + node_id)
                 continue
-            own = promoted.get(node_id, {})
             node_active = active and raw.get("mode") not in (MUTED, BYPASSED)
             definition = self._definitions.get(node_type)
             if node_type in self._groups and node_type not in path:
@@ -110,7 +109,7 @@ class _Reader:
                     path=(*path, node_type),
                 )
             elif definition is None:
-                self._add(graph, prefix, raw, node_active, own, unused)
+                self._add(graph, prefix, raw, node_active, promoted, unused)
             elif node_type in path or len(path) >= _MAX_DEPTH:
                 self._warn("SUBGRAPH_CYCLE", "A subgraph that contains itself is not read.", prefix + node_id)
             else:
@@ -119,7 +118,7 @@ class _Reader:
                     definition,
                     prefix=f"{prefix}{node_id}:",
                     active=node_active,
-                    promoted=self._host_values(graph, definition, prefix, raw, own),
+                    promoted=self._host_values(graph, definition, prefix, raw, promoted),
                     unused=unused_outputs(graph, raw, definition, unused),
                     path=(*path, node_type),
                 )
@@ -130,7 +129,7 @@ class _Reader:
         prefix: str,
         raw: dict[str, Any],
         active: bool,
-        promoted: Mapping[str, Any],
+        promoted: Mapping[str, Mapping[str, Any]],
         unused: frozenset[int],
     ) -> None:
         node_type = raw["type"]
@@ -145,7 +144,7 @@ class _Reader:
         if isinstance(properties, dict):
             models = embedded_models(properties.get("models"), active=active)
         named, positional = _widget_values(raw)
-        given = {**wires(graph, raw, prefix), **promoted}
+        given = {**wires(graph, raw, prefix, promoted), **promoted.get(str(raw["id"]), {})}
         wired = {name: value for name, value in given.items() if isinstance(value, Wired)}
         stated = {name: value for name, value in given.items() if name not in wired}
         self.nodes.append(
@@ -167,19 +166,19 @@ class _Reader:
         definition: Graph,
         prefix: str,
         raw: Mapping[str, Any],
-        promoted: Mapping[str, Any],
+        promoted: Mapping[str, Mapping[str, Any]],
     ) -> dict[str, dict[str, Any]]:
         """Values for widgets inside ``definition``, as this instance of it (in ``graph``) states them.
 
-        ``promoted``: what the instance's own host states for the instance's inputs, which wins.
+        ``promoted``: what the host of ``graph`` states for its nodes, the instance included, which wins.
         """
         widgets = self._promoted_widgets(definition)
         # What it costs to look at an instance counts as well, or few large ones would take for ever.
         self._visited += sum(len(widget.targets) for widget in widgets)
         stated = self._stated(raw, widgets)
         stated.update(set_aside(raw))
-        stated.update(wires(graph, raw, prefix))
-        stated.update(promoted)
+        stated.update(wires(graph, raw, prefix, promoted))
+        stated.update(promoted.get(str(raw["id"]), {}))
         values: dict[str, dict[str, Any]] = {}
         for widget in widgets:
             if widget.name in stated:
