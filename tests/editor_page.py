@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from playwright.sync_api import Locator, Page
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.comfy_host.driver import ComfyHostProcess, load_workflow, open_editor
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SHOTS = Path(__file__).resolve().parent / ".screenshots"
@@ -21,6 +27,10 @@ OUTLINED = """() => {
     return found
 }"""
 """A function of the page: ids of the nodes with a red outline, those in subgraphs too."""
+
+VALUES = """() => Object.fromEntries(window.app.rootGraph.nodes
+    .map(node => [String(node.id), (node.widgets ?? []).map(widget => widget.value)]))"""
+"""A function of the page: the values of the root graph's widgets, by node id."""
 
 
 def part(page: Page, name: str) -> Locator:
@@ -41,3 +51,30 @@ def tab(page: Page) -> Locator:
 def screenshot(page: Page, name: str) -> None:
     SHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SHOTS / f"{name}.png")
+
+
+def open_panel(page: Page, host: ComfyHostProcess, workflow: dict[str, Any]) -> None:
+    open_editor(page, host.url)
+    load_workflow(page, workflow)
+    page.evaluate("window.app.extensionManager.sidebarTab.toggleSidebarTab('model-resolver')")
+    expect(part(page, "badge")).to_be_visible()
+
+
+def values(page: Page) -> dict[str, list[Any]]:
+    return page.evaluate(VALUES)
+
+
+def expect_values(page: Page, node_id: int, wanted: list[Any]) -> None:
+    """Values also change by undo and redo, which load the graph anew."""
+    page.wait_for_function(
+        f"([id, wanted]) => JSON.stringify(({VALUES})()[id]) === wanted",
+        arg=[str(node_id), json.dumps(wanted, separators=(",", ":"))],
+    )
+
+
+def wait_until(page: Page, condition: Callable[[], bool]) -> None:
+    for _ in range(300):
+        if condition():
+            return
+        page.wait_for_timeout(100)
+    pytest.fail("it did not happen within 30 seconds")

@@ -19,7 +19,7 @@ from tests.comfy_host.driver import (
     set_theme,
     watch,
 )
-from tests.editor_page import CHECKOUT, OUTLINED, RESERVE, part, row, screenshot, tab
+from tests.editor_page import CHECKOUT, OUTLINED, RESERVE, part, row, screenshot, tab, wait_until
 
 TEMPLATE = "basic_switch_node"
 MISSING = {
@@ -93,14 +93,6 @@ def test_a_template_goes_from_red_to_runnable(page: Page, world: World, tmp_path
 
 def current(page: Page) -> object:
     return page.evaluate("async () => (await window.app.graphToPrompt()).output")
-
-
-def wait_until(page: Page, condition) -> None:  # type: ignore[no-untyped-def]
-    for _ in range(300):
-        if condition():
-            return
-        page.wait_for_timeout(100)
-    pytest.fail("it did not happen within 30 seconds")
 
 
 GATED = "tarn59/pixel_art_style_lora_z_image_turbo"

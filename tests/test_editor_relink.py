@@ -19,12 +19,22 @@ from tests.comfy_host.driver import (
     set_theme,
     watch,
 )
-from tests.editor_page import CHECKOUT, OUTLINED, RESERVE, part, row, screenshot, tab
+from tests.editor_graphs import checkpoint, graph, instance, lora, node, one_loader, preview, subgraph
+from tests.editor_page import (
+    CHECKOUT,
+    OUTLINED,
+    RESERVE,
+    expect_values,
+    open_panel,
+    part,
+    row,
+    screenshot,
+    tab,
+    values,
+)
 
 NATIVE = """() => document.querySelector('#vue-app').__vue_app__.config.globalProperties.$pinia
     ._s.get('missingModel').missingModelCandidates?.length ?? 0"""
-VALUES = """() => Object.fromEntries(window.app.rootGraph.nodes
-    .map(node => [String(node.id), (node.widgets ?? []).map(widget => widget.value)]))"""
 
 
 @pytest.fixture
@@ -44,154 +54,11 @@ def host(tmp_path: Path) -> Iterator[ComfyHostProcess]:
         yield process
 
 
-# -- workflows ---------------------------------------------------------------------------------------
-
-
-def node(node_id: int, node_type: str, values: list[Any], inputs: Any = (), outputs: Any = (), **extra: Any):  # type: ignore[no-untyped-def]
-    """``inputs``: (name, type, link or None, whether a widget); ``outputs``: (type, links)."""
-    return {
-        "id": node_id,
-        "type": node_type,
-        "pos": [40 + 330 * (node_id % 4), 60 + 220 * (node_id // 4)],
-        "size": [300, 120],
-        "flags": {},
-        "order": node_id,
-        "mode": 0,
-        "inputs": [
-            {"name": name, "type": kind, "link": link, **({"widget": {"name": name}} if widget else {})}
-            for name, kind, link, widget in inputs
-        ],
-        "outputs": [{"name": kind, "type": kind, "links": links} for kind, links in outputs],
-        "properties": {},
-        "widgets_values": values,
-        **extra,
-    }
-
-
-def lora(node_id: int, name: str, model: int | None, out: list[int], named: int | None = None, **extra: Any):  # type: ignore[no-untyped-def]
-    inputs = [("model", "MODEL", model, False), ("lora_name", "COMBO", named, True)]
-    return node(node_id, "LoraLoaderModelOnly", [name, 1], inputs, [("MODEL", out)], **extra)
-
-
-def checkpoint(node_id: int, out: list[int]):  # type: ignore[no-untyped-def]
-    outputs = [("MODEL", out), ("CLIP", []), ("VAE", [])]
-    return node(
-        node_id, "CheckpointLoaderSimple", ["base.safetensors"], [("ckpt_name", "COMBO", None, True)], outputs
-    )
-
-
-def preview(node_id: int, link: int):  # type: ignore[no-untyped-def]
-    return node(node_id, "PreviewAny", [], [("source", "*", link, False)])
-
-
-def graph(nodes: list[Any], links: list[list[Any]], subgraphs: Any = ()) -> dict[str, Any]:
-    made = {
-        "id": "5e1ec7ed-0000-4000-8000-000000000001",
-        "revision": 0,
-        "last_node_id": 99,
-        "last_link_id": 99,
-        "nodes": nodes,
-        "links": links,
-        "groups": [],
-        "config": {},
-        "extra": {},
-        "version": 0.4,
-    }
-    return {**made, "definitions": {"subgraphs": list(subgraphs)}} if subgraphs else made
-
-
-def subgraph(number: int, inner: dict[str, Any]) -> dict[str, Any]:
-    """MODEL and a promoted lora_name in, MODEL out, around one node with the same inputs and output."""
-
-    def slot(kind: int, name: str, type_: str, link: int) -> dict[str, Any]:
-        return {
-            "id": f"5e1ec7ed-{number:04}-4000-8000-00000000000{kind}",
-            "name": name,
-            "type": type_,
-            "linkIds": [link],
-            "pos": [0, 20 * kind],
-        }
-
-    def link(number: int, origin: int, origin_slot: int, target: int, slot: int, kind: str) -> dict[str, Any]:
-        return {
-            "id": number,
-            "origin_id": origin,
-            "origin_slot": origin_slot,
-            "target_id": target,
-            "target_slot": slot,
-            "type": kind,
-        }
-
-    return {
-        "id": subgraph_id(number),
-        "version": 1,
-        "state": {"lastGroupId": 0, "lastNodeId": 99, "lastLinkId": 99, "lastRerouteId": 0},
-        "revision": 0,
-        "config": {},
-        "name": f"Styled {number}",
-        "inputNode": {"id": -10, "bounding": [-200, 0, 120, 80]},
-        "outputNode": {"id": -20, "bounding": [600, 0, 120, 60]},
-        "inputs": [slot(1, "model", "MODEL", 1), slot(2, "lora_name", "COMBO", 2)],
-        "outputs": [slot(3, "MODEL", "MODEL", 3)],
-        "widgets": [],
-        "nodes": [inner],
-        "groups": [],
-        "links": [
-            link(1, -10, 0, inner["id"], 0, "MODEL"),
-            link(2, -10, 1, inner["id"], 1, "COMBO"),
-            link(3, inner["id"], 0, -20, 0, "MODEL"),
-        ],
-        "extra": {},
-    }
-
-
-def subgraph_id(number: int) -> str:
-    return f"5e1ec7ed-{number:04}-4000-8000-000000000000"
-
-
-def instance(node_id: int, number: int, name: str, model: int, out: list[int], inner: int, **extra: Any):  # type: ignore[no-untyped-def]
-    inputs = [("model", "MODEL", model, False), ("lora_name", "COMBO", extra.pop("named", None), True)]
-    return node(
-        node_id,
-        subgraph_id(number),
-        [name],
-        inputs,
-        [("MODEL", out)],
-        **{**extra, "properties": {"proxyWidgets": [[str(inner), "lora_name"]]}},
-    )
-
-
-def one_loader(name: str, **extra: Any) -> dict[str, Any]:
-    return graph(
-        [checkpoint(1, [1]), lora(2, name, 1, [2], **extra), preview(3, 2)],
-        [[1, 1, 0, 2, 0, "MODEL"], [2, 2, 0, 3, 0, "MODEL"]],
-    )
-
-
 # -- steps -------------------------------------------------------------------------------------------
 
 
 def use_it(page: Page, model: str):  # type: ignore[no-untyped-def]
     return row(page, model).locator("[data-testid='model-resolver-relink']")
-
-
-def open_panel(page: Page, host: ComfyHostProcess, workflow: dict[str, Any]) -> None:
-    open_editor(page, host.url)
-    load_workflow(page, workflow)
-    page.evaluate("window.app.extensionManager.sidebarTab.toggleSidebarTab('model-resolver')")
-    expect(part(page, "badge")).to_be_visible()
-
-
-def values(page: Page) -> dict[str, list[Any]]:
-    return page.evaluate(VALUES)
-
-
-def expect_values(page: Page, node_id: int, wanted: list[Any]) -> None:
-    """Values also change by undo and redo, which load the graph anew."""
-    page.wait_for_function(
-        f"([id, wanted]) => JSON.stringify(({VALUES})()[id]) === wanted",
-        arg=[str(node_id), json.dumps(wanted, separators=(",", ":"))],
-    )
 
 
 def refused(page: Page, host: ComfyHostProcess) -> dict[str, Any]:

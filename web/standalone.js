@@ -6,6 +6,7 @@ import { h, patch } from './js/dom.js'
 import { defineElements } from './js/panel.js'
 import { isRunning } from './js/rows.js'
 import { Store } from './js/store.js'
+import { ACCEPTED } from './js/views/file.js'
 import { createStandaloneHost } from './standalone_host.js'
 
 /** @import { ModelResolverPanel } from './js/panel.js' */
@@ -20,12 +21,11 @@ const card = /** @type {HTMLElement} */ (document.getElementById('card'))
 const view = {
   language: localStorage.getItem(SAVED.language) ?? (navigator.language.startsWith('zh') ? 'zh' : 'en'),
   theme: localStorage.getItem(SAVED.theme) ?? 'auto',
-  fileName: '',
   over: false,
   askToken: false
 }
 
-const { host, open, signIn } = createStandaloneHost({
+const { host, signIn } = createStandaloneHost({
   locale: () => view.language,
   unauthorized() {
     view.askToken = true
@@ -49,11 +49,9 @@ function applyTheme() {
 async function take(files) {
   const file = files?.[0]
   if (!file) return
-  await open(file)
-  view.fileName = file.name
-  store.state.analysis = null
+  const looking = store.openFile(file)
   render()
-  await store.rescan()
+  await looking
 }
 
 /** @param {Event & { currentTarget: any }} event */
@@ -120,7 +118,8 @@ function tokenForm() {
 }
 
 function dropZone() {
-  const { fileName, over } = view
+  const { over } = view
+  const fileName = store.state.file?.name
   const chooser = h(
     'label',
     { class: `page-button ${fileName ? '' : 'first'}` },
@@ -128,7 +127,7 @@ function dropZone() {
     h('input', {
       type: 'file',
       class: 'visually-hidden',
-      accept: '.json,.png,.webp,.jpg,.jpeg,.mp4,.webm,.gif,.flac,.mp3,.ogg,.opus,.svg',
+      accept: ACCEPTED,
       'data-testid': 'model-resolver-file',
       onchange: (/** @type {Event & { currentTarget: HTMLInputElement }} */ { currentTarget: input }) => {
         void take(input.files)
@@ -178,7 +177,7 @@ function render() {
 
 /** Without a workflow there is something to see only while something is under way. */
 function showCard() {
-  card.hidden = !view.fileName && ![...store.state.downloads.values()].some(isRunning)
+  card.hidden = !store.state.file && ![...store.state.downloads.values()].some(isRunning)
 }
 
 for (const type of ['dragenter', 'dragover', 'dragleave', 'drop']) {

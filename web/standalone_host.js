@@ -13,10 +13,6 @@ const RETRY_MS = 2000
  * @param {{ locale(): string, unauthorized(): void }} page `unauthorized`: the server wants a token
  */
 export function createStandaloneHost(page) {
-  /** @type {object | null} */
-  let workflow = null
-  /** @type {File | null} */
-  let file = null
   /** @type {() => void} */
   let signedIn = () => {}
 
@@ -35,44 +31,18 @@ export function createStandaloneHost(page) {
     kind: 'standalone',
     fetch: send,
     listen: (events) => void follow(send, events, () => new Promise((resolve) => (signedIn = resolve))),
-    workflow: () => workflow,
-    file: () => file,
+    workflow: () => null,
     locale: page.locale
   }
 
   return {
     host,
 
-    /**
-     * Takes a file in. JSON is read here; what wraps a workflow (PNG, MP4 …) only the server can read.
-     *
-     * @param {File} chosen
-     */
-    async open(chosen) {
-      workflow = await readJson(chosen)
-      file = workflow ? null : chosen
-    },
-
     /** @param {string} token */
     signIn(token) {
       sessionStorage.setItem(TOKEN, token)
       signedIn()
     }
-  }
-}
-
-/**
- * @param {File} file
- * @returns {Promise<object | null>}
- */
-async function readJson(file) {
-  if (!/\.json$/i.test(file.name) && file.type !== 'application/json') return null
-  try {
-    const value = JSON.parse(await file.text())
-    return value !== null && typeof value === 'object' && !Array.isArray(value) ? value : null
-  } catch {
-    // The server says what is wrong with it.
-    return null
   }
 }
 

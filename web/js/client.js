@@ -48,6 +48,13 @@ export function isAbort(error) {
   return error instanceof DOMException && error.name === 'AbortError'
 }
 
+/** @param {File} file */
+function formOf(file) {
+  const form = new FormData()
+  form.set('file', file, file.name)
+  return form
+}
+
 /** @param {boolean} afresh */
 function analyzePath(afresh) {
   return afresh ? '/analyze?afresh=true' : '/analyze'
@@ -77,20 +84,19 @@ export class Client {
    * @returns {Promise<Analysis>}
    */
   analyzeFile(file, signal, afresh = false) {
-    const form = new FormData()
-    form.set('file', file, file.name)
-    return this.#json(analyzePath(afresh), { method: 'POST', form, signal })
+    return this.#json(analyzePath(afresh), { method: 'POST', form: formOf(file), signal })
   }
 
   /**
    * Resolutions as they are found.
    *
-   * @param {ResolveRequest} request
+   * @param {ResolveRequest | File} request of a file, the missing models of the workflow in it
    * @param {AbortSignal} [signal]
    * @returns {AsyncGenerator<Resolution, void, void>}
    */
   async *resolve(request, signal) {
-    const response = await this.#send('/resolve', { method: 'POST', body: request, signal })
+    const content = request instanceof File ? { form: formOf(request) } : { body: request }
+    const response = await this.#send('/resolve', { method: 'POST', ...content, signal })
     if (!response.body) return
     try {
       for await (const line of readLines(response.body)) {

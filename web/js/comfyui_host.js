@@ -1,8 +1,9 @@
 // @ts-check
 
+import { LoadedGraphs } from './loaded.js'
 import { decidingPlaces, nodePath, offeredAt, ownPlace, setPlace, spelledAs } from './relink.js'
 
-/** @import { app as App, Graph } from '/scripts/app.js' */
+/** @import { app as App, Graph, GraphNode } from '/scripts/app.js' */
 /** @import { api as Api } from '/scripts/api.js' */
 /** @import { Host, Relink, RelinkOutcome } from '../types/host' */
 /** @import { Place } from './relink.js' */
@@ -11,17 +12,28 @@ export const TAB = 'model-resolver'
 const TOAST_MS = 6000
 
 /**
+ * To be called from the editor's hooks of these names.
+ *
+ * @typedef {{
+ *   beforeConfigureGraph(workflow: object): void,
+ *   afterConfigureGraph(): void,
+ *   afterLoadGraph(): void
+ * }} LoadingHooks
+ */
+
+/**
  * The panel's host inside ComfyUI's editor. `app` and `api` are handed in: only the entry module imports them.
  *
  * @param {typeof App} app
  * @param {typeof Api} api
- * @returns {Host & { keepModels(models: unknown[] | undefined): void }}
+ * @returns {Host & { loading: LoadingHooks }}
  */
 export function createComfyHost(app, api) {
-  /** @type {unknown[] | undefined} The list at a workflow's top level, which the editor's graph drops. */
-  let listedModels
-
+  const loaded = new LoadedGraphs()
   const rootGraph = () => app.rootGraph ?? app.graph ?? null
+  const serialized = () => rootGraph()?.serialize() ?? {}
+  /** Kept by the editor for as long as a workflow is open, whatever is done to its graph. */
+  const openWorkflow = () => app.extensionManager.workflow?.activeWorkflow?.changeTracker ?? null
   const listenTo = (api.addCustomEventListener ?? api.addEventListener).bind(api)
 
   async function redraw() {
@@ -41,13 +53,17 @@ export function createComfyHost(app, api) {
     },
 
     workflow() {
-      const workflow = rootGraph()?.serialize() ?? null
-      return workflow && listedModels ? { models: listedModels, ...workflow } : workflow
+      return rootGraph() && loaded.origin(serialized(), openWorkflow())
     },
 
-    keepModels(models) {
-      listedModels = models
+    loading: {
+      beforeConfigureGraph: (workflow) => loaded.begin(workflow, openWorkflow()),
+      afterConfigureGraph: () => loaded.settle(serialized()),
+      afterLoadGraph: () => loaded.end(serialized(), openWorkflow())
     },
+
+    // The editor's own way, which also knows files that hold only a prompt.
+    openFile: app.handleFile && (async (file) => void (await app.handleFile?.(file))),
 
     locale() {
       return String(app.extensionManager.setting.get('Comfy.Locale') ?? navigator.language)
@@ -68,7 +84,11 @@ export function createComfyHost(app, api) {
     },
 
     async relink(items) {
-      const plans = () => Promise.all(items.map((item) => planned(api, rootGraph(), item)))
+      const untouched = loaded.untouched(serialized(), openWorkflow())
+      /** @param {GraphNode} node */
+      const asLoaded = ({ graph, id }) =>
+        untouched(!graph || graph === rootGraph() ? '' : (graph.id ?? ''), id)
+      const plans = () => Promise.all(items.map((item) => planned(api, rootGraph(), item, asLoaded)))
       let plan = await plans()
       if (plan.includes('not_listed')) {
         await refreshCombos(app)
@@ -124,12 +144,13 @@ async function refreshCombos(app) {
  * @param {typeof Api} api
  * @param {Graph | null} graph
  * @param {Relink} item
+ * @param {(node: GraphNode) => boolean} asLoaded see `decidingPlaces`
  * @returns {Promise<{ place: Place, value: string }[] | Exclude<RelinkOutcome, 'done'>>}
  */
-async function planned(api, graph, { references, folder, name }) {
+async function planned(api, graph, { references, folder, name }, asLoaded) {
   const steps = []
   for (const reference of references) {
-    const places = decidingPlaces(graph, reference)
+    const places = decidingPlaces(graph, reference, asLoaded)
     const own = ownPlace(graph, reference)
     if (!own || places.length === 0) return 'no_place'
     const offered = offeredAt(own) ?? offeredAt(places[0]) ?? (await listed(api, folder))

@@ -126,7 +126,7 @@ export class DownloadBook {
     await this.store.scan()
     const { i18n, host, viewers } = this.store
     if (viewers > 0 || [...this.state.downloads.values()].some(isRunning)) return
-    const left = neededModels(this.state).length
+    const left = neededModels(this.state.graph ?? this.state.analysis).length
     const text = left === 0 ? i18n.t('toast.ready') : i18n.t('toast.left', { n: left })
     host.notify?.('success', i18n.t('toast.done'), text)
   }

@@ -31,6 +31,8 @@ function tabIcon() {
 
 function openPanel() {
   const tabs = app.extensionManager.sidebarTab
+  // It is the open workflow that is meant, not a file that was looked at.
+  void store.closeFile()
   if (!tabs) void app.extensionManager.command?.execute(`Workspace.ToggleSidebarTab.${TAB}`)
   // An open panel would be closed by a toggle; it searches anew instead.
   else if (tabs.activeSidebarTabId === TAB) void store.rescan()
@@ -45,12 +47,14 @@ function render(container) {
     document.createElement('model-resolver-panel')
   )
   panel.store = store
+  // Files may be dropped on all of the sidebar, however short the list.
+  container.style.height = '100%'
   container.replaceChildren(panel)
 }
 
 /** @returns {string | null} */
 function badge() {
-  const { length } = neededModels(store.state)
+  const { length } = neededModels(store.state.graph)
   return length > 0 ? String(length) : null
 }
 
@@ -72,7 +76,7 @@ function keepTabFresh() {
 
 function workflowLoaded() {
   store.changed()
-  if (store.viewers > 0 || app.extensionManager.setting.get(SCAN_ON_LOAD) !== false) store.scanSoon()
+  if (store.viewers > 0 || app.extensionManager.setting.get(SCAN_ON_LOAD) !== false) store.workflowLoaded()
 }
 
 function workflowEdited() {
@@ -118,10 +122,14 @@ app.registerExtension({
     void store.downloads.restore()
   },
 
-  beforeConfigureGraph(workflow) {
-    host.keepModels(workflow?.models)
-  },
+  beforeConfigureGraph: host.loading.beforeConfigureGraph,
   // Versions without `afterLoadGraph` call only the first of the two; a scan is coalesced either way.
-  afterConfigureGraph: workflowLoaded,
-  afterLoadGraph: workflowLoaded
+  afterConfigureGraph() {
+    host.loading.afterConfigureGraph()
+    workflowLoaded()
+  },
+  afterLoadGraph() {
+    host.loading.afterLoadGraph()
+    workflowLoaded()
+  }
 })

@@ -1,10 +1,12 @@
 // @ts-check
 
 import { h, patch } from './dom.js'
+import { takeDrops } from './drop_target.js'
 import { overallOf, planOf } from './plan.js'
 import { keepUnchanged, rowsOf } from './rows.js'
 import { announcer } from './announce.js'
 import { contextOf } from './views/context.js'
+import { fileBar } from './views/file.js'
 import { footerView } from './views/footer.js'
 import { summaryBar, titleBar } from './views/header.js'
 import { listView, othersView } from './views/list.js'
@@ -12,10 +14,12 @@ import { button } from './views/parts.js'
 import {
   allHereView,
   idleView,
+  isAboutFile,
   loadingView,
   noModelsView,
   problemBanner,
-  unreachableView
+  unreachableView,
+  unreadableView
 } from './views/states.js'
 
 /** @import { Row } from '../types/state' */
@@ -36,6 +40,7 @@ export class ModelResolverPanel extends HTMLElement {
     this.store = null
     this.root = this.attachShadow({ mode: 'open' })
     this.frame = 0
+    this.takesDrops = false
     /** @type {Row[]} */
     this.rows = []
     /** @type {() => void} */
@@ -50,7 +55,9 @@ export class ModelResolverPanel extends HTMLElement {
     this.live = document.createElement('div')
     this.live.className = 'visually-hidden'
     this.live.setAttribute('aria-live', 'polite')
-    this.root.append(...sheets, this.content, this.live)
+    this.dropHint = document.createElement('div')
+    this.dropHint.className = 'drop-hint'
+    this.root.append(...sheets, this.content, this.dropHint, this.live)
 
     // The editor takes keys and the clipboard for itself, and does not see into a shadow root.
     for (const type of ['keydown', 'keyup', 'copy', 'cut', 'paste']) {
@@ -64,6 +71,8 @@ export class ModelResolverPanel extends HTMLElement {
   connectedCallback() {
     const { store } = this
     if (!store) return
+    // The page takes what is dropped anywhere on it.
+    if (store.host.kind === 'comfyui') this.#takeDrops(store)
     this.announce = announcer(this.live)
     this.unsubscribe = store.subscribe(() => this.#renderSoon())
     this.setAttribute('data-host', store.host.kind)
@@ -76,6 +85,16 @@ export class ModelResolverPanel extends HTMLElement {
     cancelAnimationFrame(this.frame)
     this.frame = 0
     this.store?.detach()
+  }
+
+  /** @param {Store} store */
+  #takeDrops(store) {
+    if (this.takesDrops) return
+    this.takesDrops = true
+    takeDrops(this, {
+      over: () => patch(this.dropHint, [h('span', null, store.i18n.t('file.drop'))]),
+      take: (file) => void store.openFile(file)
+    })
   }
 
   /** Many events may come within one frame. */
@@ -127,7 +146,7 @@ export function defineElements() {
 function panelView(context, rows) {
   const { store, state } = context
   return [
-    store.host.kind === 'comfyui' && titleBar(context),
+    store.host.kind === 'comfyui' && [titleBar(context), fileBar(context)],
     h(
       'div',
       { key: 'body', class: 'body', 'aria-busy': state.phase === 'scanning' ? 'true' : 'false' },
@@ -144,7 +163,10 @@ function panelView(context, rows) {
  */
 function bodyView(context, rows) {
   const { state, store, t } = context
-  if (state.phase === 'failed' && state.problem) return unreachableView(context, state.problem)
+  if (state.phase === 'failed' && state.problem) {
+    const view = isAboutFile(context, state.problem) ? unreadableView : unreachableView
+    return view(context, state.problem)
+  }
   if (state.phase === 'idle') {
     // The page has an invitation of its own.
     return [store.host.kind === 'comfyui' && idleView(context), othersView(context, [])]

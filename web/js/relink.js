@@ -57,14 +57,19 @@ export function ownPlace(graph, { node_id, input, value }) {
  *
  * @param {Graph | null} graph the root
  * @param {Reference} reference
+ * @param {(node: GraphNode) => boolean} asLoaded whether it is untouched since it was loaded: then its
+ *   widget of that name is meant, even if the editor has put the value into another
  * @returns {Place[]} empty if there are none, or they no longer hold that value
  */
-export function decidingPlaces(graph, reference) {
+export function decidingPlaces(graph, reference, asLoaded) {
   const own = ownPlace(graph, reference)
   const path = nodePath(graph, reference.node_id)
   if (!graph || !own || !path) return []
   const places = followed({ graph, hosts: path.slice(0, -1), value: reference.value, steps: 0 }, own)
-  return places.length > 0 && valueAt(places[0]) === reference.value ? places : []
+  if (places.length === 0) return []
+  if (valueAt(places[0]) === reference.value) return places
+  const shifted = own.widget.name === reference.input && places.length === 1 && asLoaded(places[0].node)
+  return shifted ? places : []
 }
 
 /**

@@ -2,6 +2,7 @@
 
 import { problemOf } from './client.js'
 
+/** @import { Alternative } from '../types/contract' */
 /** @import { Row } from '../types/state' */
 /** @import { Store } from './store.js' */
 
@@ -12,15 +13,28 @@ export class Relinker {
     this.store = store
   }
 
-  /** @param {Row[]} rows all of them in one step of undo */
+  /** @param {Row[]} rows each to be set to its `replacement`, all of them in one step of undo */
   async run(rows) {
+    await this.#run(rows.flatMap((row) => (row.replacement ? [[row, row.replacement]] : [])))
+  }
+
+  /**
+   * @param {Row} row
+   * @param {Alternative} alternative
+   */
+  async use(row, alternative) {
+    await this.#run([[row, alternative]])
+  }
+
+  /** @param {[Row, Alternative][]} pairs */
+  async #run(pairs) {
     const { state, host } = this.store
-    const todo = rows.flatMap(({ id, model, replacement }) =>
-      replacement
-        ? [{ id, item: { references: model.references, folder: replacement.folder, name: replacement.name } }]
-        : []
-    )
-    if (!host.relink || todo.length === 0 || state.relinking) return
+    const todo = pairs.map(([{ id, model }, { folder, name }]) => ({
+      id,
+      item: { references: model.references, folder, name }
+    }))
+    // The nodes of a file are not those on the canvas.
+    if (!host.relink || state.file || todo.length === 0 || state.relinking) return
     state.relinking = true
     state.actionProblem = null
     this.store.changed()

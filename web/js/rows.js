@@ -2,7 +2,7 @@
 
 // From the store's state to what one row of the list shows. Pure functions.
 
-/** @import { Alternative, Candidate, Download, Model } from '../types/contract' */
+/** @import { Alternative, Analysis, Candidate, Download, Model } from '../types/contract' */
 /** @import { Choice, Row, RowState, State } from '../types/state' */
 
 /** @type {ReadonlySet<string>} */
@@ -23,13 +23,13 @@ export function modelKey(model) {
 }
 
 /**
- * Models that keep the workflow from running; what the badge counts.
+ * Models that keep a workflow from running; of the open one, what the badge counts.
  *
- * @param {State} state
+ * @param {Analysis | null} analysis
  * @returns {Model[]}
  */
-export function neededModels(state) {
-  return (state.analysis?.models ?? []).filter((model) => model.active && model.status !== 'present')
+export function neededModels(analysis) {
+  return (analysis?.models ?? []).filter((model) => model.active && model.status !== 'present')
 }
 
 /**
@@ -65,16 +65,24 @@ export function keepUnchanged(before, next) {
 function isSame(left, right) {
   const names = /** @type {(keyof Row)[]} */ (Object.keys(left))
   return names.every(
-    (name) => left[name] === right[name] || (name === 'candidates' && sameItems(left, right))
+    (name) => left[name] === right[name] || (isList(name) && sameItems(left[name], right[name]))
   )
 }
 
 /**
- * @param {Row} left
- * @param {Row} right
+ * @param {keyof Row} name
+ * @returns {name is 'candidates' | 'substitutes'}
  */
-function sameItems({ candidates: left }, { candidates: right }) {
-  return left.length === right.length && left.every((candidate, index) => candidate === right[index])
+function isList(name) {
+  return name === 'candidates' || name === 'substitutes'
+}
+
+/**
+ * @param {unknown[]} left
+ * @param {unknown[]} right
+ */
+function sameItems(left, right) {
+  return left.length === right.length && left.every((item, index) => item === right[index])
 }
 
 /**
@@ -113,6 +121,8 @@ function rowOf(state, model, latest) {
     download,
     selectable,
     ...replacementOf(state, model, folder, rowState),
+    substitutes: substitutes(model, folder),
+    relinkProblem: state.relinkProblems.get(model.id) ?? null,
     selected: selectable && (choice.picked ?? isTrusted(model, chosen)),
     size: chosen?.size ?? download?.size ?? model.size,
     destination: destinationOf(state, folder, model.name)
@@ -120,14 +130,38 @@ function rowOf(state, model, latest) {
 }
 
 /**
- * The files here that the nodes of a model could load instead: a node reads from its own folder only.
+ * The very file in other places, as far as anybody knows.
+ *
+ * @param {Model} model
+ * @returns {Alternative[]} best first
+ */
+export function otherPlaces(model) {
+  return model.alternatives.filter(({ difference }) => difference === null)
+}
+
+/**
+ * Those of them that the nodes of the model could load: a node reads from its own folder only.
  *
  * @param {Model} model
  * @param {string | null} folder of the row
  * @returns {Alternative[]} best first
  */
 export function replacements(model, folder) {
-  return model.alternatives.filter((alternative) => alternative.folder === folder)
+  return otherPlaces(model).filter((alternative) => alternative.folder === folder)
+}
+
+/**
+ * Files that are only akin to a missing one: never to be used without the user's word.
+ *
+ * @param {Model} model
+ * @param {string | null} folder of the row
+ * @returns {Alternative[]} best first
+ */
+function substitutes(model, folder) {
+  if (model.status !== 'missing') return []
+  return model.alternatives.filter(
+    (alternative) => alternative.difference !== null && alternative.folder === folder
+  )
 }
 
 /**
@@ -135,10 +169,10 @@ export function replacements(model, folder) {
  * @param {Model} model
  * @param {string | null} folder
  * @param {RowState} rowState
- * @returns {Pick<Row, 'replacement' | 'certain' | 'relinkProblem'>}
+ * @returns {Pick<Row, 'replacement' | 'certain'>}
  */
 function replacementOf(state, model, folder, rowState) {
-  if (rowState !== 'elsewhere') return { replacement: null, certain: false, relinkProblem: null }
+  if (rowState !== 'elsewhere') return { replacement: null, certain: false }
   const usable = replacements(model, folder)
   const told = state.choices.get(model.id)?.alternative
   const chosen = usable.find(({ path }) => path === told)
@@ -146,8 +180,7 @@ function replacementOf(state, model, folder, rowState) {
   return {
     replacement: chosen ?? best,
     // The very same path, only spelled otherwise, is no question either.
-    certain: chosen !== undefined || usable.length === 1 || best?.name === model.name,
-    relinkProblem: state.relinkProblems.get(model.id) ?? null
+    certain: chosen !== undefined || usable.length === 1 || best?.name === model.name
   }
 }
 

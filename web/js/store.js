@@ -3,7 +3,7 @@
 // The one place that holds state and talks to the server. Views read `state`, call actions, and are told
 // when to look again. It outlives every panel: ComfyUI builds and drops those as tabs are switched.
 
-import { Client, isAbort, problemOf } from './client.js'
+import { ApiError, Client, isAbort, problemOf } from './client.js'
 import { DownloadBook } from './downloads.js'
 import { fingerprint } from './fingerprint.js'
 import { I18n } from './i18n.js'
@@ -18,6 +18,8 @@ import { coalesce } from './timing.js'
 /** @import { Choice, Row, State } from '../types/state' */
 
 const QUIET = 400
+/** What the server takes at most: more need not be sent to be refused. */
+const MAX_FILE_BYTES = 64 * 1024 * 1024
 
 export class Store {
   /** @param {Host} host */
@@ -30,6 +32,8 @@ export class Store {
       phase: 'idle',
       problem: null,
       analysis: null,
+      graph: null,
+      file: null,
       scannedAt: 0,
       resolutions: new Map(),
       search: { running: false, found: 0, total: 0, problem: null },
@@ -57,10 +61,12 @@ export class Store {
     /** @type {AbortController | null} */
     this.searching = null
     this.scanSoon = coalesce(() => this.scan(), QUIET)
+    /** Another workflow is open, or the same one anew. */
+    this.workflowLoaded = coalesce(() => this.#scanGraph(), QUIET)
     /** The user works in the open workflow: scans if that changed what it wants. */
     this.workflowEdited = coalesce(async () => {
       const workflow = this.host.workflow()
-      if (workflow && fingerprint(workflow) !== this.scanned) await this.scan()
+      if (workflow && fingerprint(workflow) !== this.scanned) await this.#scanGraph()
     }, QUIET)
     host.listen({
       download: (download) => this.downloads.accept(download),
@@ -96,14 +102,14 @@ export class Store {
     this.viewers -= 1
   }
 
-  /** Finds out what the workflow lacks, then searches for it if somebody looks. */
+  /** Finds out what the workflow, or the file, lacks; then searches for it if somebody looks. */
   async scan({ afresh = false } = {}) {
     const workflow = this.host.workflow()
-    const file = this.host.file?.() ?? null
+    const { file } = this.state
     this.scanning?.abort()
     if (!workflow && !file) {
       this.#stopSearch()
-      Object.assign(this.state, { phase: 'idle', analysis: null, problem: null })
+      Object.assign(this.state, { phase: 'idle', analysis: null, graph: null, problem: null })
       this.changed()
       return
     }
@@ -114,16 +120,21 @@ export class Store {
     this.state.relinkProblems.clear()
     this.changed()
     try {
-      const [analysis] = await Promise.all([
-        file
-          ? this.client.analyzeFile(file, abort.signal, afresh)
-          : this.client.analyze(workflow ?? {}, abort.signal, afresh),
+      const [graph, analysis] = await Promise.all([
+        workflow && this.#analyzeGraph(workflow, abort.signal, afresh),
+        file && this.client.analyzeFile(file, abort.signal, afresh),
         this.#loadFolders(),
         this.i18n.load()
       ])
       if (abort.signal.aborted) return
-      this.host.settle?.(arrivedReferences(neededModels(this.state), analysis))
-      Object.assign(this.state, { phase: 'ready', problem: null, analysis, scannedAt: startedAt })
+      if (graph) this.host.settle?.(arrivedReferences(neededModels(this.state.graph), graph))
+      Object.assign(this.state, {
+        phase: 'ready',
+        problem: null,
+        graph,
+        analysis: analysis ?? graph,
+        scannedAt: startedAt
+      })
     } catch (error) {
       if (isAbort(error) || abort.signal.aborted) return
       this.#stopSearch()
@@ -133,6 +144,82 @@ export class Store {
     }
     this.changed()
     if (this.viewers > 0) void this.search()
+  }
+
+  /**
+   * @param {object} workflow
+   * @param {AbortSignal} signal
+   * @param {boolean} afresh
+   * @returns {Promise<Analysis | null>}
+   */
+  async #analyzeGraph(workflow, signal, afresh) {
+    const { state } = this
+    try {
+      return await this.client.analyze(workflow, signal, afresh)
+    } catch (error) {
+      // Beside a file only the badge depends on it.
+      if (state.file && !isAbort(error)) return state.graph
+      throw error
+    }
+  }
+
+  /** The open workflow may want other models now. A file that is looked at does not. */
+  async #scanGraph() {
+    if (!this.state.file) return this.scan()
+    const workflow = this.host.workflow()
+    this.scanned = workflow ? fingerprint(workflow) : ''
+    const graph = workflow && (await this.client.analyze(workflow).catch(() => null))
+    if (this.scanned !== (workflow ? fingerprint(workflow) : '')) return
+    this.state.graph = graph
+    this.changed()
+  }
+
+  /**
+   * Looks at a workflow file in place of the open workflow.
+   *
+   * @param {File} chosen
+   */
+  async openFile(chosen) {
+    this.scanning?.abort()
+    this.#leave(chosen)
+    this.state.phase = 'scanning'
+    this.changed()
+    try {
+      if (chosen.size > MAX_FILE_BYTES) throw new ApiError('WORKFLOW_TOO_LARGE', '', 0)
+      // Read now: later it may have been changed, moved or deleted.
+      const file = new File([await chosen.arrayBuffer()], chosen.name, { type: chosen.type })
+      if (this.state.file !== chosen) return
+      this.state.file = file
+    } catch (error) {
+      if (this.state.file !== chosen) return
+      const problem = error instanceof ApiError ? error : new ApiError('FILE_UNREADABLE', '', 0)
+      Object.assign(this.state, { phase: 'failed', problem: problem.asProblem() })
+      this.changed()
+      return
+    }
+    await this.rescan()
+  }
+
+  /** Goes back to the open workflow. */
+  async closeFile() {
+    if (!this.state.file) return
+    this.#leave(null)
+    await this.scan()
+  }
+
+  /** Hands the file to the editor, and looks at what is open there. */
+  async openInEditor() {
+    const { file } = this.state
+    if (!file || !this.host.openFile) return
+    await Promise.all([this.closeFile(), this.host.openFile(file)])
+  }
+
+  /** @param {File | null} file to look at from now on */
+  #leave(file) {
+    const { state } = this
+    this.#stopSearch()
+    state.relinkProblems.clear()
+    Object.assign(state, { file, analysis: file ? null : state.graph, problem: null, actionProblem: null })
   }
 
   /** Looks again from scratch, results of earlier searches forgotten. */
@@ -146,7 +233,7 @@ export class Store {
 
   /** Searches for the missing models of a run that have not been searched for yet. */
   async search() {
-    const missing = neededModels(this.state).filter(
+    const missing = neededModels(this.state.analysis).filter(
       (model) => model.status === 'missing' && !this.state.resolutions.has(modelKey(model))
     )
     this.#stopSearch()
@@ -155,10 +242,9 @@ export class Store {
       return
     }
     const workflow = this.host.workflow()
-    await this.#searchFor(
-      missing,
-      workflow ? { workflow } : { models: missing.flatMap((model) => wanted(model, model.folder)) }
-    )
+    // Told whole, not by its models alone: its notes and metadata say where they are.
+    const request = this.state.file ?? (workflow && { workflow })
+    if (request) await this.#searchFor(missing, request)
   }
 
   /**
@@ -168,15 +254,15 @@ export class Store {
    * @param {string} folder
    */
   async searchOne(model, folder) {
-    if (!this.state.search.running) await this.#searchFor([model], { models: wanted(model, folder) })
+    const models = [{ folder, name: model.name, url: model.url, sha256: model.sha256, size: model.size }]
+    if (!this.state.search.running) await this.#searchFor([model], { models })
   }
 
   /**
    * @param {Model[]} models
-   * @param {ResolveRequest} request
+   * @param {ResolveRequest | File} request
    */
   async #searchFor(models, request) {
-    if (request.models?.length === 0) return
     const abort = (this.searching = new AbortController())
     const search = this.state.search
     Object.assign(search, { running: true, found: 0, total: models.length, problem: null })
@@ -215,9 +301,11 @@ export class Store {
 
   async #libraryChanged() {
     if (this.state.phase === 'idle') return
-    const before = neededModels(this.state).length
+    const { state } = this
+    const needed = () => [state.graph, state.analysis].map((analysis) => neededModels(analysis).length)
+    const before = needed()
     await this.scan()
-    if (neededModels(this.state).length < before) await this.host.modelsChanged?.()
+    if (needed().some((count, index) => count < before[index])) await this.host.modelsChanged?.()
   }
 
   // --- what the user decides ---------------------------------------------------------------------
@@ -317,14 +405,4 @@ function arrivedReferences(needed, analysis) {
   return analysis.models
     .filter((model) => model.status === 'present' && ids.has(model.id))
     .flatMap((model) => model.references)
-}
-
-/**
- * @param {Model} model
- * @param {string | null} folder
- */
-function wanted(model, folder) {
-  return folder === null
-    ? []
-    : [{ folder, name: model.name, url: model.url, sha256: model.sha256, size: model.size }]
 }

@@ -31,10 +31,10 @@ export interface Host {
   /** `path` starts with `/` and is relative to the server's root. Rejects as `fetch` does. */
   fetch(path: string, init?: RequestInit): Promise<Response>
   listen(events: HostEvents): void
-  /** The open workflow, or null while there is none (or it cannot be read here, see `file`). */
+  /** The open workflow, or null while there is none. */
   workflow(): object | null
-  /** A workflow file that only the server can read (PNG, WebP, MP4 …), or null. */
-  file?(): File | null
+  /** Opens a workflow file in the editor. Absent where there is none, or it cannot. */
+  openFile?(file: File): Promise<void>
   /** BCP 47 tag of the language to show. */
   locale(): string
   /** Show the node on the canvas. Absent where there is no canvas. */

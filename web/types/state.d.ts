@@ -29,7 +29,12 @@ export interface State {
   /** `idle`: no workflow. `failed`: the last scan failed, see `problem`. */
   phase: 'idle' | 'scanning' | 'ready' | 'failed'
   problem: Problem | null
+  /** Of `file` if there is one, else of the open workflow. */
   analysis: Analysis | null
+  /** Of the open workflow, as far as it is known. */
+  graph: Analysis | null
+  /** The workflow file to look at in place of the open workflow. */
+  file: File | null
   /** When the scan that gave `analysis` began, ms. */
   scannedAt: number
   /** By `modelKey`. */
@@ -90,6 +95,8 @@ export interface Row {
   replacement: Alternative | null
   /** `replacement` is the only one, or the user's choice. */
   certain: boolean
+  /** For a missing model: files here that are it in another precision or under a similar name. */
+  substitutes: Alternative[]
   relinkProblem: RelinkOutcome | null
   size: number | null
   /** Absolute path it will have on the server; null while the folder is unknown. */

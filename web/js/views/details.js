@@ -5,6 +5,7 @@ import { fileNameOf } from '../links.js'
 import { alternativeList } from './elsewhere.js'
 import { confidenceBadge, evidenceText, iconButton, originLink } from './parts.js'
 import { sourceErrors, urlForm } from './remedies.js'
+import { substituteList } from './substitutes.js'
 
 /** @import { Candidate, Reference } from '../../types/contract' */
 /** @import { Row } from '../../types/state' */
@@ -27,6 +28,7 @@ export function detailsView(context, row) {
     { class: 'details', 'data-testid': 'model-resolver-details' },
     mayChoose && row.candidates.length > 1 && candidateList(context, row),
     alternativeList(context, row),
+    substituteList(context, row),
     h(
       'dl',
       null,
@@ -142,13 +144,12 @@ function candidateList(context, row) {
  * @param {Context} context
  * @param {Reference} reference
  */
-function nodeButton({ store, t }, reference) {
-  const { host } = store
-  const title = host.nodeTitle?.(reference) ?? reference.node_type
+function nodeButton({ onGraph, t }, reference) {
+  const title = onGraph.nodeTitle?.(reference) ?? reference.node_type
   const text = `${title} #${reference.node_id}`
   const what = `${reference.node_type} · ${reference.input}`
   const key = `${reference.node_id} ${reference.input}`
-  const { locate } = host
+  const { locate } = onGraph
   if (!locate) return h('span', { key, class: 'node', title: what }, text)
   return h(
     'button',

@@ -4,7 +4,7 @@
 
 import { h } from '../dom.js'
 import { icon } from '../icons.js'
-import { replacements } from '../rows.js'
+import { otherPlaces, replacements } from '../rows.js'
 import { button } from './parts.js'
 
 /** @import { Alternative } from '../../types/contract' */
@@ -15,15 +15,18 @@ import { button } from './parts.js'
  * @param {Context} context
  * @param {Row} row
  */
-export function elsewhereView({ store, state, t }, row) {
+export function elsewhereView(context, row) {
+  const { store, state, t, onGraph } = context
   const { replacement, model } = row
-  const shown = replacement ?? model.alternatives[0]
-  const others = replacement ? replacements(model, row.folder).length - 1 : model.alternatives.length - 1
+  const found = replacement ? replacements(model, row.folder) : otherPlaces(model)
+  const shown = replacement ?? found[0]
+  const others = found.length - 1
   const respelled = replacement !== null && replacement.name === model.name
+  const renamed = shown?.same_content === true && baseName(shown.name) !== baseName(model.name)
   const path = shown ? `${shown.folder}/${shown.name}` : model.path
   const id = `elsewhere-${encodeURIComponent(row.id)}`
   return [
-    h('p', { class: 'note' }, t(respelled ? 'row.respelled' : 'row.elsewhere')),
+    h('p', { class: 'note' }, t(`row.${respelled ? 'respelled' : renamed ? 'renamed' : 'elsewhere'}`)),
     path &&
       h(
         'p',
@@ -39,21 +42,9 @@ export function elsewhereView({ store, state, t }, row) {
         t('row.otherFolder', { folder: row.folder })
       ),
     replacement && !row.certain && h('p', { class: 'note warn' }, t('row.ambiguous')),
-    row.relinkProblem &&
-      h(
-        'p',
-        {
-          class: 'note warn',
-          role: 'alert',
-          'data-testid': 'model-resolver-relink-problem',
-          'data-code': row.relinkProblem
-        },
-        icon('alert', 'small'),
-        ' ',
-        t(`relink.${row.relinkProblem}`)
-      ),
+    relinkProblemView(context, row),
     replacement &&
-      store.host.relink &&
+      onGraph.relink &&
       h(
         'div',
         { class: 'meta' },
@@ -80,13 +71,40 @@ export function elsewhereView({ store, state, t }, row) {
 }
 
 /**
+ * Why nodes could not be set to a file that is here.
+ *
+ * @param {Context} context
+ * @param {Row} row
+ */
+export function relinkProblemView({ t }, { relinkProblem }) {
+  if (!relinkProblem) return null
+  return h(
+    'p',
+    {
+      class: 'note warn',
+      role: 'alert',
+      'data-testid': 'model-resolver-relink-problem',
+      'data-code': relinkProblem
+    },
+    icon('alert', 'small'),
+    ' ',
+    t(`relink.${relinkProblem}`)
+  )
+}
+
+/** @param {string} name */
+function baseName(name) {
+  return name.split('/').at(-1)
+}
+
+/**
  * The files to choose from, if there are several.
  *
  * @param {Context} context
  * @param {Row} row
  */
 export function alternativeList(context, row) {
-  const usable = row.replacement && context.store.host.relink ? replacements(row.model, row.folder) : []
+  const usable = row.replacement && context.onGraph.relink ? replacements(row.model, row.folder) : []
   if (usable.length < 2) return null
   return h(
     'fieldset',

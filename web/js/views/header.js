@@ -1,7 +1,9 @@
 // @ts-check
 
 import { h } from '../dom.js'
+import { icon } from '../icons.js'
 import { relinkable } from '../rows.js'
+import { fileChooser } from './file.js'
 import { iconButton } from './parts.js'
 
 /** @import { Row } from '../../types/state' */
@@ -12,12 +14,14 @@ import { iconButton } from './parts.js'
  *
  * @param {Context} context
  */
-export function titleBar({ t, store, state }) {
+export function titleBar(context) {
+  const { t, store, state } = context
   const { close } = store.host
   return h(
     'header',
     { key: 'title', class: 'title-bar' },
     h('h2', null, t('title')),
+    fileChooser(context, 'icon-button', icon('openFile')),
     rescanButton(t, store, state.phase === 'scanning' || state.search.running),
     close && iconButton('close', t('header.close'), close, { testid: 'model-resolver-close' })
   )
@@ -41,7 +45,8 @@ function rescanButton(t, store, busy) {
  * @param {Context} context
  * @param {Row[]} rows
  */
-export function summaryBar({ t, store, state }, rows) {
+export function summaryBar(context, rows) {
+  const { t, store, state } = context
   const active = rows.filter((row) => row.model.active)
   const missing = active.filter((row) => !['present', 'completed', 'elsewhere'].includes(row.state)).length
   const elsewhere = active.filter((row) => row.state === 'elsewhere').length
@@ -81,7 +86,7 @@ export function summaryBar({ t, store, state }, rows) {
         },
         t(all ? 'summary.selectNone' : 'summary.selectAll')
       ),
-    relinkAll(store, t, rows),
+    relinkAll(context, rows),
     store.host.kind === 'standalone' && rescanButton(t, store, search.running)
   )
 }
@@ -89,13 +94,12 @@ export function summaryBar({ t, store, state }, rows) {
 /**
  * All that is here under another name at once, where there is no question which file is meant.
  *
- * @param {Context['store']} store
- * @param {Context['t']} t
+ * @param {Context} context
  * @param {Row[]} rows
  */
-function relinkAll(store, t, rows) {
+function relinkAll({ store, t, onGraph }, rows) {
   const sure = relinkable(rows)
-  if (!store.host.relink || sure.length < 2) return null
+  if (!onGraph.relink || sure.length < 2) return null
   return h(
     'button',
     {

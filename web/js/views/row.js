@@ -8,6 +8,7 @@ import { downloadActions, downloadLine } from './download.js'
 import { elsewhereView } from './elsewhere.js'
 import { button, confidenceBadge, evidenceText, iconButton, longName, originLink } from './parts.js'
 import { failureView, folderChooser, needsView, notFoundView } from './remedies.js'
+import { substitutesHint } from './substitutes.js'
 
 /** @import { Row, RowState } from '../../types/state' */
 /** @import { Child, VElement } from '../dom.js' */
@@ -92,7 +93,7 @@ function draw(context, row) {
       row.download && isRunning(row.download) && downloadActions(context, row.download),
       locateButton(context, row)
     ),
-    h('div', { class: 'row-body' }, body(context, row)),
+    h('div', { class: 'row-body' }, body(context, row), substitutesHint(context, row)),
     open && detailsView(context, row)
   )
 }
@@ -140,8 +141,8 @@ function sizeView({ t, bytes }, { size }) {
  * @param {Context} context
  * @param {Row} row
  */
-function locateButton({ store, t }, row) {
-  const { locate } = store.host
+function locateButton({ onGraph, t }, row) {
+  const { locate } = onGraph
   const node = row.model.references[0]?.node_id
   if (!locate || node === undefined || (row.download && isRunning(row.download))) return null
   return iconButton('locate', t('row.locate'), () => locate(node), {

@@ -4,11 +4,11 @@
 
 import { h } from '../dom.js'
 import { icon } from '../icons.js'
+import { fileChooser } from './file.js'
 import { button } from './parts.js'
 
 /** @import { Problem } from '../../types/state' */
 /** @import { Child } from '../dom.js' */
-/** @import { Translate } from '../i18n.js' */
 /** @import { Context } from './context.js' */
 
 /** @param {Context} context */
@@ -35,8 +35,12 @@ export function loadingView({ t }) {
 }
 
 /** @param {Context} context */
-export function idleView({ t }) {
-  return message('idle', openBox(false), t('state.idleTitle'), t('state.idleText'))
+export function idleView(context) {
+  const { t } = context
+  return message('idle', openBox(false), t('state.idleTitle'), t('state.idleText'), [
+    h('p', null, t('file.hint')),
+    fileChooser(context, 'button', t('page.choose'))
+  ])
 }
 
 /** @param {Context} context */
@@ -56,12 +60,13 @@ export function allHereView({ t }, count) {
  * @param {Context} context
  * @param {Problem} problem
  */
-export function unreachableView({ t, store }, problem) {
+export function unreachableView(context, problem) {
+  const { t, store } = context
   return message(
     'unreachable',
     unplugged(),
     t(problem.message ? 'state.refusedTitle' : 'state.unreachableTitle'),
-    problemText(t, problem),
+    problemText(context, problem),
     [
       h(
         'p',
@@ -74,10 +79,36 @@ export function unreachableView({ t, store }, problem) {
 }
 
 /**
- * @param {Translate} t
+ * A file that holds no workflow, or none that can be read.
+ *
+ * @param {Context} context
  * @param {Problem} problem
  */
-function problemText(t, problem) {
+export function unreadableView(context, problem) {
+  const { t } = context
+  return message('unreadable', tornPage(), t('file.failedTitle'), problemText(context, problem), [
+    h('p', { class: 'code' }, problem.code),
+    // The page has one of its own.
+    context.store.host.kind === 'comfyui' && fileChooser(context, 'button', t('page.chooseOther'))
+  ])
+}
+
+/**
+ * Whether a problem is the file's: the server was there and has looked at it.
+ *
+ * @param {Context} context
+ * @param {Problem} problem
+ */
+export function isAboutFile({ state, has }, problem) {
+  return state.file !== null && has(`problem.${problem.code}`)
+}
+
+/**
+ * @param {Context} context
+ * @param {Problem} problem
+ */
+function problemText({ t, has }, problem) {
+  if (has(`problem.${problem.code}`)) return t(`problem.${problem.code}`)
   if (problem.message) return problem.message
   if (problem.code === 'CUT_OFF') return t('state.cutOff')
   return t(problem.status === 404 ? 'state.notLoaded' : 'state.noAnswer')
@@ -92,7 +123,7 @@ function problemText(t, problem) {
  * @param {Problem} problem
  * @param {Child} [action]
  */
-export function problemBanner({ t }, key, title, problem, action) {
+export function problemBanner(context, key, title, problem, action) {
   return h(
     'div',
     {
@@ -107,7 +138,7 @@ export function problemBanner({ t }, key, title, problem, action) {
       'div',
       null,
       h('p', null, title),
-      h('p', { class: 'note' }, problemText(t, problem)),
+      h('p', { class: 'note' }, problemText(context, problem)),
       action && h('div', { class: 'buttons' }, action)
     )
   )
@@ -161,6 +192,18 @@ function openBox(full) {
       h('circle', { class: 'lens', cx: '112', cy: '66', r: '16' }),
       h('path', { class: 'line thick', d: 'M123.5 78l13 14' })
     ]
+  )
+}
+
+function tornPage() {
+  return h(
+    'svg',
+    { class: 'picture', viewBox: '0 0 160 112', 'aria-hidden': 'true' },
+    h('ellipse', { class: 'shade', cx: '80', cy: '101', rx: '46', ry: '6' }),
+    h('path', { class: 'back', d: 'M52 14h38l20 20v42l-9 8-10-8-10 8-10-8-10 8-9-8-10 6z' }),
+    h('path', { class: 'line', d: 'M90 14v20h20' }),
+    h('path', { class: 'dots', d: 'M64 46h32M64 58h20' }),
+    h('path', { class: 'line', d: 'M52 94l10-6 9 8 10-8 10 8 10-8 9 6' })
   )
 }
 

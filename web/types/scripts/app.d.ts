@@ -6,6 +6,8 @@ export interface GraphNode {
   type?: string
   boundingRect?: ArrayLike<number>
   subgraph?: Graph
+  /** The graph it is in. */
+  graph?: Graph | null
   inputs?: NodeInput[]
   widgets?: Widget[]
   /** Only where the node type is not installed. */
@@ -36,13 +38,15 @@ export interface Link {
 }
 
 export interface Graph {
+  /** Of a subgraph: its definition's. */
+  id?: string
   getNodeById(id: string | number): GraphNode | null | undefined
   getLink?(id: string | number): Link | undefined
   /** A Map that, in some versions, also answers to plain indexing. */
   links?: Map<string | number, Link> | Record<string | number, Link>
   /** Of a subgraph. */
   inputs?: { name: string }[]
-  serialize(): { models?: unknown[] }
+  serialize(): object
 }
 
 export interface Canvas {
@@ -100,7 +104,7 @@ export interface Extension {
   actionBarButtons?: { icon: string; label: string; tooltip: string; onClick(): void }[]
   settings?: { id: string; name: string; type: 'boolean'; defaultValue: boolean; category: string[] }[]
   setup?(): Promise<void>
-  beforeConfigureGraph?(workflow: { models?: unknown[] }): void
+  beforeConfigureGraph?(workflow: object): void
   afterConfigureGraph?(): void
   /** Since 1.58 or so. */
   afterLoadGraph?(): void
@@ -113,6 +117,8 @@ export const app: {
   canvas?: Canvas
   extensionManager: ExtensionManager
   registerExtension(extension: Extension): void
+  /** Opens a workflow file as dropping it on the canvas does. */
+  handleFile?(file: File): Promise<unknown>
   refreshComboInNodes(): Promise<void>
   /** Since 1.58 or so: also rescans ComfyUI's own list of missing models. */
   refreshMissingModels?(options: { silent: boolean; reloadDefs: boolean }): Promise<unknown>
