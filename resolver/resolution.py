@@ -12,7 +12,8 @@ from typing import Protocol
 from . import schemas
 from .errors import DownloadError, ResolverError, UrlRefused
 from .sources import Context, Offer, Source, Wanted, url_file_name
-from .sources.ranking import rank, state_of
+from .sources.asking import Budget
+from .sources.ranking import Ranked, rank
 
 log = logging.getLogger(__name__)
 
@@ -73,10 +74,14 @@ class ResolutionService:
     ) -> AsyncIterator[schemas.Resolution]:
         """One ``Resolution`` a model, each as soon as it is found.
 
-        ``only``: names of sources to ask (all if None). ``online``: whether servers may be asked for
-        size, hash and access of what was found; without, catalogs' words stand alone.
+        ``only``: names of sources to ask (all if None). ``online``: whether servers may be asked, by
+        sources, and for size, hash and access of what was found; without, catalogs' words stand alone.
         """
-        sources = [source for source in self.sources if only is None or source.name in only]
+        sources = [
+            source
+            for source in self.sources
+            if (only is None or source.name in only) and (online or not source.online)
+        ]
         limit = asyncio.Semaphore(_AT_ONCE)
 
         async def one(model: Wanted) -> schemas.Resolution:
@@ -103,23 +108,43 @@ class ResolutionService:
         self, wanted: Wanted, context: Context, sources: Sequence[Source], online: bool
     ) -> schemas.Resolution:
         errors: list[schemas.SourceError] = []
+        here = [source for source in sources if not source.online]
+        offers = await self._offers(wanted, context, here, errors)
+        if online:
+            offers = await self._probed(wanted, offers, context, errors)
+        ranked = rank(wanted, offers, context)
+        away = [source for source in sources if source.online]
+        # What is certain and to be had needs no search, and servers no questions.
+        if away and not _is_settled(ranked):
+            found = await self._offers(wanted, context, away, errors)
+            offers += await self._probed(wanted, found, context, errors)
+            ranked = rank(wanted, offers, context)
+        return schemas.Resolution(
+            id=wanted.id,
+            state=ranked.state,
+            candidates=ranked.candidates,
+            errors=_without_repetition(errors, [source.name for source in away]),
+        )
+
+    async def _offers(
+        self,
+        wanted: Wanted,
+        context: Context,
+        sources: Sequence[Source],
+        errors: list[schemas.SourceError],
+    ) -> list[Offer]:
+        """What the sources offer that may be fetched, or might be if a setting allowed it."""
         answers = await asyncio.gather(*(self._ask(source, wanted, context, errors) for source in sources))
-        offers = [
+        return [
             checked for answer in answers for offer in answer if (checked := self._checked(offer)) is not None
         ]
-        if online:
-            offers = await self._probed(wanted, offers, errors)
-        candidates = rank(wanted, offers)
-        return schemas.Resolution(
-            id=wanted.id, state=state_of(candidates), candidates=candidates, errors=errors
-        )
 
     @staticmethod
     async def _ask(
         source: Source, wanted: Wanted, context: Context, errors: list[schemas.SourceError]
     ) -> list[Offer]:
         try:
-            return await asyncio.wait_for(source.find(wanted, context), _SOURCE_SECONDS)
+            return await asyncio.wait_for(source.find(wanted, context, Budget()), _SOURCE_SECONDS)
         except asyncio.TimeoutError:
             code, message = "SOURCE_TIMEOUT", f"It gave no answer within {_SOURCE_SECONDS:.0f} seconds."
         except ResolverError as error:
@@ -140,10 +165,17 @@ class ResolutionService:
         return offer
 
     async def _probed(
-        self, wanted: Wanted, offers: Sequence[Offer], errors: list[schemas.SourceError]
+        self, wanted: Wanted, offers: Sequence[Offer], context: Context, errors: list[schemas.SourceError]
     ) -> list[Offer]:
-        likeliest = [candidate for candidate in rank(wanted, offers) if candidate.needs != "allowed_host"]
-        urls = [url for candidate in likeliest for url in (candidate.url, *candidate.mirrors)][:_MAX_PROBES]
+        # What a server has just said of its own files need not be asked again, but for access.
+        said = {offer.url for offer in offers if offer.checked and not offer.gated}
+        urls = [
+            url
+            for candidate in rank(wanted, offers, context).candidates
+            if candidate.needs != "allowed_host"
+            for url in (candidate.url, *candidate.mirrors)
+            if url not in said
+        ][:_MAX_PROBES]
         answers = dict(zip(urls, await asyncio.gather(*map(self._answer, urls)), strict=True))
         probed: list[Offer] = []
         for offer in offers:
@@ -194,3 +226,23 @@ class ResolutionService:
             self._answers.clear()
         self._answers[url] = (now + keep, answer)
         return answer
+
+
+def _is_settled(ranked: Ranked) -> bool:
+    best = ranked.candidates[0] if ranked.candidates else None
+    return best is not None and best.confidence == "exact" and best.needs is None
+
+
+def _without_repetition(
+    errors: Sequence[schemas.SourceError], online: Sequence[str]
+) -> list[schemas.SourceError]:
+    """Being offline is one state, not an error of every server."""
+    unreachable = {error.source for error in errors if error.code == "NETWORK"}
+    if not online or not unreachable.issuperset(online):
+        return list(errors)
+    offline = schemas.SourceError(
+        source="resolver",
+        code="OFFLINE",
+        message="No server can be reached. Only what is known on this machine is shown.",
+    )
+    return [offline, *(error for error in errors if error.code != "NETWORK")]

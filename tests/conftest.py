@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +15,10 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.comfy_host.driver import launch_browser
+from tests.guard.sitecustomize import local_only
 
 COMFY_HOST = Path(__file__).parent / "comfy_host"
+GUARD = Path(__file__).parent / "guard"
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +27,13 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("CMR_", "HF_")) or name.lower() in ("http_proxy", "https_proxy", "runpod_pod_id"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _this_machine_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test, and no program that one starts, looks up another machine's name: none reaches one."""
+    monkeypatch.setattr(socket, "getaddrinfo", local_only)
+    monkeypatch.setenv("PYTHONPATH", str(GUARD))
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from resolver.errors import DownloadError, UrlRefused
 from resolver.resolution import ResolutionService
 from resolver.schemas import Resolution
 from resolver.sources import Context, Offer, Source, Wanted, normalise_url, url_file_name
+from resolver.sources.asking import Budget
 from resolver.sources.catalog import CatalogSource, Entry, manager_entries
-from resolver.sources.ranking import rank, state_of
+from resolver.sources.ranking import rank
 from resolver.sources.workflow import WorkflowSource
 from resolver.workflow import EmbeddedModel
 from tests.fakes import FakeHost
@@ -31,7 +32,7 @@ def embedded(name: str, url: str, hash_: str | None = None) -> EmbeddedModel:
 
 
 async def from_workflow(wanted: Wanted, *entries: EmbeddedModel, notes: tuple[str, ...] = ()) -> list[Offer]:
-    return await WorkflowSource().find(wanted, Context(entries, notes))
+    return await WorkflowSource().find(wanted, Context(entries, notes), Budget())
 
 
 # --- the workflow itself ------------------------------------------------------------------------
@@ -108,7 +109,7 @@ async def test_what_cannot_be_a_url_costs_nothing_else() -> None:
 async def test_a_page_is_not_the_authors_url_for_the_file(url: str, confidence: str) -> None:
     wanted = Wanted(WANTED.id, WANTED.folder, WANTED.name, sha256=A)
     offers = await from_workflow(wanted, embedded("style/x.safetensors", url, A))
-    ranked = rank(wanted, offers)
+    ranked = rank(wanted, offers).candidates
     assert [candidate.confidence for candidate in ranked] == [confidence]
     assert "sha256" not in ranked[0].evidence, "nobody but the author states it"
 
@@ -127,7 +128,7 @@ async def test_a_catalog_answers_for_equal_file_names_and_is_read_once() -> None
         ]
 
     source = CatalogSource("templates", load)
-    answers = await asyncio.gather(*(source.find(WANTED, Context()) for _ in range(5)))
+    answers = await asyncio.gather(*(source.find(WANTED, Context(), Budget()) for _ in range(5)))
     assert [[offer.url for offer in answer] for answer in answers] == [[HF + "x.safetensors"]] * 5
     assert reads == [1]
 
@@ -186,36 +187,38 @@ def offer(url: str, **extra: object) -> Offer:
 )
 def test_confidence(wanted_hash: str | None, given: dict[str, object], confidence: str) -> None:
     wanted = Wanted("loras/x.safetensors", "loras", "x.safetensors", sha256=wanted_hash)
-    assert [candidate.confidence for candidate in rank(wanted, [offer(HF, **given)])] == [confidence]
+    assert [candidate.confidence for candidate in rank(wanted, [offer(HF, **given)]).candidates] == [
+        confidence
+    ]
 
 
 def test_a_generic_name_in_a_catalog_is_only_a_possibility() -> None:
     wanted = Wanted("vae/model.safetensors", "vae", "model.safetensors")
-    assert rank(wanted, [offer(HF, filename="model.safetensors")])[0].confidence == "possible"
+    assert rank(wanted, [offer(HF, filename="model.safetensors")]).candidates[0].confidence == "possible"
 
 
 def test_a_size_that_is_known_to_differ_is_another_content() -> None:
     wanted = Wanted("loras/x.safetensors", "loras", "x.safetensors", size=10)
-    assert rank(wanted, [offer(HF, size=11)])[0].confidence == "possible"
-    assert "size" in rank(wanted, [offer(HF, size=10)])[0].evidence
+    assert rank(wanted, [offer(HF, size=11)]).candidates[0].confidence == "possible"
+    assert "size" in rank(wanted, [offer(HF, size=10)]).candidates[0].evidence
 
 
 def test_equal_content_is_one_candidate_with_mirrors_the_free_one_first() -> None:
     gated = offer(HF + "gated", sha256=A, source="workflow", needs="licence", gated=True)
-    candidates = rank(WANTED, [gated, offer(HF + "free", sha256=A), offer(HF + "other", sha256=B)])
-    assert [(candidate.url, candidate.mirrors) for candidate in candidates] == [
+    ranked = rank(WANTED, [gated, offer(HF + "free", sha256=A), offer(HF + "other", sha256=B)])
+    assert [(candidate.url, candidate.mirrors) for candidate in ranked.candidates] == [
         (HF + "free", [HF + "gated"]),
         (HF + "other", []),
     ]
-    assert state_of(candidates) == "ambiguous"
+    assert ranked.state == "ambiguous"
 
 
 def test_states() -> None:
-    assert state_of([]) == "not_found"
-    assert state_of(rank(WANTED, [offer(HF)])) == "resolved"
-    assert state_of(rank(WANTED, [offer(HF, filename="y.pt")])) == "ambiguous"
+    assert rank(WANTED, []).state == "not_found"
+    assert rank(WANTED, [offer(HF)]).state == "resolved"
+    assert rank(WANTED, [offer(HF, filename="y.pt")]).state == "ambiguous"
     author = offer(HF + "author", evidence=frozenset({"embedded_url"}), source="workflow")
-    assert state_of(rank(WANTED, [author, offer(HF)])) == "resolved", "one stands out"
+    assert rank(WANTED, [author, offer(HF)]).state == "resolved", "one stands out"
 
 
 # --- asked together -----------------------------------------------------------------------------
@@ -232,8 +235,9 @@ class Remote:
 class FakeSource:
     name: str
     answer: Callable[[], Awaitable[list[Offer]]]
+    online: bool = False
 
-    async def find(self, wanted: Wanted, context: Context) -> list[Offer]:
+    async def find(self, wanted: Wanted, context: Context, budget: Budget) -> list[Offer]:
         return await self.answer()
 
 
@@ -264,6 +268,54 @@ async def resolve(
     found = [resolution async for resolution in service.resolve([WANTED], Context(), online=online)]
     assert len(found) == 1
     return found[0]
+
+
+def server(name: str, answer: Callable[[], list[Offer]]) -> Source:
+    """A source that asks servers."""
+
+    async def find() -> list[Offer]:
+        return answer()
+
+    return FakeSource(name, find, online=True)
+
+
+async def test_servers_are_searched_only_for_what_is_not_certain_or_not_to_be_had() -> None:
+    asked: list[str] = []
+    author = offer(HF + "x", source="workflow", evidence=frozenset({"embedded_url"}))
+    found = offer(HF + "mirror", source="huggingface", evidence=frozenset())
+
+    def search() -> list[Offer]:
+        asked.append("huggingface")
+        return [found]
+
+    settled = await resolve(source("workflow", author), server("huggingface", search))
+    assert (settled.state, asked) == ("resolved", [])
+    gated = DownloadError("licence", code="GATED")
+    unsettled = await resolve(
+        source("workflow", author),
+        server("huggingface", search),
+        probe=lambda url: gated if url == author.url else Remote(),
+    )
+    assert asked == ["huggingface"]
+    assert {candidate.url for candidate in unsettled.candidates} == {author.url, found.url}
+    await resolve(source("templates", offer(HF)), server("huggingface", search), online=False)
+    assert asked == ["huggingface"], "offline it is left alone"
+
+
+async def test_being_offline_is_one_state_and_one_server_down_is_its_own_error() -> None:
+    def down() -> list[Offer]:
+        raise DownloadError("no route", code="NETWORK")
+
+    def refused() -> list[Offer]:
+        raise DownloadError("slow down", code="RATE_LIMITED")
+
+    offline = await resolve(server("huggingface", down), server("civitai", down))
+    assert [(error.source, error.code) for error in offline.errors] == [("resolver", "OFFLINE")]
+    one = await resolve(server("huggingface", down), server("civitai", refused))
+    assert {(error.source, error.code) for error in one.errors} == {
+        ("huggingface", "NETWORK"),
+        ("civitai", "RATE_LIMITED"),
+    }
 
 
 async def test_the_servers_word_fills_in_size_and_hash() -> None:

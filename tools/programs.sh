@@ -1,19 +1,31 @@
 #!/usr/bin/env bash
-# The browser tests need Chromium: use the installed one, else install it, else fail clearly.
+# Programs that the tests and benches run beside us: use what is installed, else install it, else fail
+# clearly. Usage: tools/programs.sh browser redis-server nginx …
 set -euo pipefail
 
-for name in "${CHROMIUM:-}" chromium chromium-browser google-chrome; do
-  if [ -n "$name" ] && command -v "$name" >/dev/null; then
-    exit 0
-  fi
+missing=()
+for program in "$@"; do
+  case "$program" in
+    browser)
+      found=
+      for name in "${CHROMIUM:-}" chromium chromium-browser google-chrome; do
+        if [ -n "$name" ] && command -v "$name" >/dev/null; then found=1; fi
+      done
+      [ -n "$found" ] || missing+=(chromium fonts-noto-cjk)
+      ;;
+    nginx) command -v nginx >/dev/null || missing+=(nginx-light) ;;
+    aria2c) command -v aria2c >/dev/null || missing+=(aria2) ;;
+    *) command -v "$program" >/dev/null || missing+=("$program") ;;
+  esac
 done
+[ "${#missing[@]}" -gt 0 ] || exit 0
 
 if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
-  echo "Installing Chromium for the browser tests …"
+  echo "Installing ${missing[*]} …"
   apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-noto-cjk >/dev/null
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
   exit 0
 fi
 
-echo "The browser tests need Chromium: install it, or set CHROMIUM to its path." >&2
+echo "Please install: ${missing[*]} (for a browser elsewhere, set CHROMIUM to its path)." >&2
 exit 1

@@ -15,6 +15,7 @@ from ..names import basename
 from ..net.urls import hub_file_path
 from ..schemas import Evidence
 from ..workflow import EmbeddedModel
+from .asking import Budget
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,14 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Context:
-    """What the workflow says beside its models: its metadata entries and the texts of its notes."""
+    """What the workflow says beside its models: its metadata entries and the texts of its notes.
+
+    ``families``: those its models belong to (``sdxl``, ``wan2.2``, …; ``resolver.roles``).
+    """
 
     embedded: Sequence[EmbeddedModel] = ()
     notes: Sequence[str] = ()
+    families: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,11 @@ class Offer:
 
     ``filename``: the name the source gives it. ``folder``: the folder the source files it under, if it
     says. ``evidence``: what this source knows for it; names and hashes are compared by the ranking.
+    ``mirrors``: other URLs of the same content, by the source's word. ``publisher``: who put it there, as
+    the source calls them; ``downloads``: how often it was fetched from there, 0 if unknown.
+    ``checked``: that the server which has the file has just said so itself, size and hash included.
+    ``base_model``: what it was made for, in the source's words (``SDXL 1.0``). ``safety``: what scanners
+    said of it; ``licence``: its short name.
     """
 
     source: str
@@ -55,6 +65,13 @@ class Offer:
     page_url: str | None = None
     gated: bool = False
     needs: str | None = None
+    mirrors: tuple[str, ...] = ()
+    publisher: str | None = None
+    downloads: int = 0
+    checked: bool = False
+    base_model: str | None = None
+    safety: str | None = None
+    licence: str | None = None
 
 
 class Source(Protocol):
@@ -65,10 +82,16 @@ class Source(Protocol):
         """As it stands in ``Candidate.source``: lower case, stable."""
         ...
 
-    async def find(self, wanted: Wanted, context: Context) -> list[Offer]:
+    @property
+    def online(self) -> bool:
+        """Whether it asks servers. Such a source is left alone where nothing may be asked."""
+        ...
+
+    async def find(self, wanted: Wanted, context: Context, budget: Budget) -> list[Offer]:
         """All it has for ``wanted``; empty if nothing. Runs on the engine's loop, so must not block.
 
-        Whatever it raises costs its own answer only and is reported by its name.
+        ``budget``: what it may spend on this model. Whatever it raises costs its own answer only and is
+        reported by its name.
         """
         ...
 

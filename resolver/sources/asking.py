@@ -58,7 +58,7 @@ class NoCache:
 class Budget:
     """What one source may spend on one model: ``requests`` that go out, and ``seconds`` altogether."""
 
-    def __init__(self, requests: int = 24, seconds: float = 25.0) -> None:
+    def __init__(self, requests: int = 60, seconds: float = 25.0) -> None:
         self.requests = requests
         self._ends = time.monotonic() + seconds
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from ..names import basename
 from ..net.urls import page_url
 from ..workflow import Workflow
 from . import Context, Offer, Wanted, normalise_url
+from .asking import Budget
 
 log = logging.getLogger(__name__)
 
@@ -37,21 +40,28 @@ class Entry:
 
 
 class CatalogSource:
-    """Offers the entries of equal file name. ``load`` blocks and is called once, off the loop."""
+    """Offers the entries of equal file name. ``load`` blocks and is called off the loop.
 
-    def __init__(self, name: str, load: Callable[[], Iterable[Entry]]) -> None:
+    ``good_for``: seconds after which it is loaded again.
+    """
+
+    online = False
+
+    def __init__(self, name: str, load: Callable[[], Iterable[Entry]], *, good_for: float = math.inf) -> None:
         self._name = name
         self._load = load
+        self._good_for = good_for
         self._lock = threading.Lock()
-        self._entries: Mapping[str, list[Entry]] | None = None
+        self._entries: Mapping[str, list[Entry]] = {}
+        self._good_until = -math.inf
 
     @property
     def name(self) -> str:
         return self._name
 
-    async def find(self, wanted: Wanted, context: Context) -> list[Offer]:
-        del context
-        entries = self._entries if self._entries is not None else await asyncio.to_thread(self.warm)
+    async def find(self, wanted: Wanted, context: Context, budget: Budget) -> list[Offer]:
+        del context, budget
+        entries = self._entries if self._is_good() else await asyncio.to_thread(self.warm)
         return [
             Offer(
                 source=self.name,
@@ -66,14 +76,18 @@ class CatalogSource:
         ]
 
     def warm(self) -> Mapping[str, list[Entry]]:
-        """Read the catalog, if that has not happened yet."""
+        """Read the catalog, if that has not happened lately."""
         with self._lock:
-            if self._entries is None:
+            if not self._is_good():
                 by_name: dict[str, list[Entry]] = defaultdict(list)
                 for entry in dict.fromkeys(self._load()):
                     by_name[basename(entry.name)].append(entry)
                 self._entries = dict(by_name)
+                self._good_until = time.monotonic() + self._good_for
             return self._entries
+
+    def _is_good(self) -> bool:
+        return time.monotonic() < self._good_until
 
 
 def template_entries(workflows: Iterable[Workflow]) -> Iterator[Entry]:

@@ -1,25 +1,34 @@
 """Offers -> candidates, best first: one pure function, with the evidence in its answer.
 
+Offers of one content (equal SHA-256) are one candidate with mirrors.
+
 - ``exact``: a server or a catalog states the wanted hash, or it is the author's own URL for this very
   file name. The hash that the workflow states itself is no evidence for what lies at its URL.
-- ``probable``: the file name is equal and says something, and so is the folder where both are known.
-- ``possible``: the rest, and everything whose hash is known to be another than the wanted one.
+- ``probable``: the file name is equal and says something, and folder and family agree where they are known.
+- ``possible``: the rest, what scanners warn of, and everything whose hash is known to be another one.
+
+Among equals: what somebody chose (a catalog, the author's note) goes before what a search found, the files
+of known publishers before others', content that many publish before what one does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..host import canonical_folder
 from ..names import is_generic_name, same_file_name
+from ..roles import parse_roles, similarity
 from ..schemas import Candidate, Confidence, Evidence, ResolutionState
 from ..workflow.references import has_model_extension
-from . import Offer, Wanted
+from . import Context, Offer, Wanted
+from .base_models import family_of
+from .publishers import PUBLISHERS, publisher_rank
 
 _ORDER: dict[Confidence, int] = {"exact": 0, "probable": 1, "possible": 2}
 # Among equals: who is likelier to know.
-_SOURCES = ("workflow", "templates", "manager")
+_SOURCES = ("workflow", "templates", "manager", "examples", "history", "huggingface", "civitai")
 _EVIDENCE: tuple[Evidence, ...] = (
     "sha256",
     "embedded_url",
@@ -29,107 +38,190 @@ _EVIDENCE: tuple[Evidence, ...] = (
     "similar_name",
     "size",
 )
+_CHOSEN = frozenset({"embedded_url", "note_link", "catalog"})
 
 
-def rank(wanted: Wanted, offers: Iterable[Offer]) -> list[Candidate]:
-    """All offers as candidates; those of equal content are one candidate with mirrors."""
-    groups: dict[str, list[Offer]] = {}
-    for offer in _merged_by_url(offers):
-        groups.setdefault(offer.sha256 or offer.url, []).append(offer)
-    candidates = [_candidate(wanted, group) for group in groups.values()]
-    candidates.sort(key=_sort_key)
-    return candidates
+@dataclass(frozen=True)
+class Ranked:
+    """``state``: ``resolved`` if one content stands out, ``ambiguous`` if none does."""
+
+    candidates: list[Candidate]
+    state: ResolutionState
 
 
-def state_of(candidates: Sequence[Candidate]) -> ResolutionState:
-    """``resolved`` if one content stands out, ``ambiguous`` if several do, or none is more than possible."""
-    if not candidates:
+def rank(wanted: Wanted, offers: Iterable[Offer], context: Context | None = None) -> Ranked:
+    """All offers as candidates; those that are another model by all that is known are left out."""
+    groups = [_Group(wanted, group, context or Context()) for group in _by_content(offers)]
+    groups = sorted((group for group in groups if group.may_serve), key=lambda group: group.key)
+    return Ranked([group.candidate() for group in groups], _state(groups))
+
+
+def _state(groups: Sequence[_Group]) -> ResolutionState:
+    if not groups:
         return "not_found"
-    best = candidates[0].confidence
-    equals = sum(candidate.confidence == best for candidate in candidates)
-    return "resolved" if best != "possible" and equals == 1 else "ambiguous"
+    best = groups[0]
+    if best.confidence == "possible":
+        return "ambiguous"
+    rivals = [group for group in groups[1:] if group.confidence == best.confidence]
+    return "resolved" if all(best.stands_out_from(rival) for rival in rivals) else "ambiguous"
 
 
-def _merged_by_url(offers: Iterable[Offer]) -> list[Offer]:
-    """One offer a URL: the first source's, with the evidence and the hash of all."""
-    merged: dict[str, Offer] = {}
-    for offer in sorted(offers, key=_source_order):
-        known = merged.get(offer.url)
-        if known is None:
-            merged[offer.url] = offer
-        else:
-            merged[offer.url] = replace(
-                known,
-                evidence=known.evidence | offer.evidence,
-                sha256=known.sha256 or offer.sha256,
-                size=known.size if known.size is not None else offer.size,
-                folder=known.folder or offer.folder,
-                needs=known.needs or offer.needs,
-                gated=known.gated or offer.gated,
-            )
-    return list(merged.values())
+def _by_content(offers: Iterable[Offer]) -> list[list[Offer]]:
+    """Offers of one URL or one hash together; a URL whose hash one source knows has it for all."""
+    offers = list(offers)
+    hashes = {offer.url: offer.sha256 for offer in offers if offer.sha256}
+    groups: dict[str, list[Offer]] = {}
+    for offer in offers:
+        groups.setdefault(hashes.get(offer.url) or offer.url, []).append(offer)
+    return list(groups.values())
 
 
-def _candidate(wanted: Wanted, group: Sequence[Offer]) -> Candidate:
-    # One that can be had at once goes before one that needs a licence or a setting first.
-    ordered = sorted(group, key=lambda offer: (offer.needs is not None, _source_order(offer)))
-    best = ordered[0]
-    evidence: set[Evidence] = set().union(*(offer.evidence for offer in group))
-    same_name = any(same_file_name(offer.filename, wanted.name) for offer in group)
-    if same_name:
-        evidence.add("exact_name")
-    other_content = False
-    if wanted.sha256 and best.sha256:
-        other_content = wanted.sha256.lower() != best.sha256.lower()
-        if not other_content:
+class _Weight(NamedTuple):
+    """Why one content goes before another of the same confidence; smaller goes first."""
+
+    not_chosen: bool
+    other_folder: bool
+    publisher: int
+    fewer_publishers: int
+    unlike: float
+
+
+class _Group:
+    """All offers of one content, judged."""
+
+    def __init__(self, wanted: Wanted, offers: Sequence[Offer], context: Context) -> None:
+        self._wanted = wanted
+        # One that can be had at once goes before one that needs a licence or a setting first.
+        self._offers = sorted(offers, key=lambda offer: (offer.needs is not None, _source_order(offer)))
+        self.sha256 = next((offer.sha256 for offer in self._offers if offer.sha256), None)
+        self.size = next((offer.size for offer in self._offers if offer.size is not None), None)
+        self._same_name = any(same_file_name(offer.filename, wanted.name) for offer in offers)
+        # Of one content under several names the one most like the wanted counts.
+        self._likeness = max(_likeness(wanted, offer) for offer in offers)
+        self._is_other = _differs(wanted.sha256, self.sha256) or (
+            wanted.size is not None and self.size is not None and wanted.size != self.size
+        )
+        self.evidence = self._gathered()
+        self._folders = {canonical_folder(offer.folder) for offer in offers if offer.folder}
+        self._agrees = self._folder_agrees() and _family_agrees(wanted, offers, context)
+        self.confidence = self._confidence()
+        publishers = {offer.publisher.lower() for offer in offers if offer.publisher}
+        self.weight = _Weight(
+            not_chosen=self.evidence.isdisjoint(_CHOSEN),
+            other_folder=wanted.folder is not None and canonical_folder(wanted.folder) not in self._folders,
+            publisher=min((publisher_rank(name) for name in publishers), default=len(PUBLISHERS)),
+            fewer_publishers=-len(publishers),
+            unlike=-self._likeness,
+        )
+
+    @property
+    def may_serve(self) -> bool:
+        """Whether anything speaks for it: a hash, somebody's word, or its name."""
+        return bool(self.evidence - {"size"})
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        first = self._offers[0]
+        return (
+            _ORDER[self.confidence],
+            "sha256" not in self.evidence,
+            "embedded_url" not in self.evidence,
+            self._is_other,
+            self.weight,
+            -len(self.evidence),
+            first.needs is not None,
+            -max(offer.downloads for offer in self._offers),
+            _source_order(first),
+            first.url,
+        )
+
+    def stands_out_from(self, rival: _Group) -> bool:
+        """Whether there is a reason, not only an order, to take this rather than the rival."""
+        for proof in ("sha256", "embedded_url"):
+            if proof in self.evidence and proof not in rival.evidence:
+                return True
+        mine, others = self.weight, rival.weight
+        if mine.not_chosen != others.not_chosen:
+            return others.not_chosen
+        if (mine.publisher < len(PUBLISHERS)) != (others.publisher < len(PUBLISHERS)):
+            return mine.publisher < others.publisher
+        return False
+
+    def candidate(self) -> Candidate:
+        best = self._offers[0]
+        others = [offer.url for offer in self._offers[1:]]
+        mirrors = [*others, *(url for offer in self._offers for url in offer.mirrors)]
+        return Candidate(
+            source=best.source,
+            url=best.url,
+            page_url=best.page_url,
+            filename=best.filename,
+            size=self.size,
+            sha256=self.sha256,
+            confidence=self.confidence,
+            evidence=[kind for kind in _EVIDENCE if kind in self.evidence],
+            mirrors=[url for url in dict.fromkeys(mirrors) if url != best.url],
+            gated=best.gated,
+            needs=best.needs,
+            safety=next((offer.safety for offer in self._offers if offer.safety), None),
+        )
+
+    def _gathered(self) -> set[Evidence]:
+        evidence: set[Evidence] = set().union(*(offer.evidence for offer in self._offers))
+        if self._same_name:
+            evidence.add("exact_name")
+        elif self._likeness > 0:
+            evidence.add("similar_name")
+        if self._wanted.sha256 and self.sha256 and not _differs(self._wanted.sha256, self.sha256):
             evidence.add("sha256")
-    if wanted.size is not None and best.size is not None:
-        other_content = other_content or wanted.size != best.size
-        if wanted.size == best.size:
+        if self._wanted.size is not None and self._wanted.size == self.size:
             evidence.add("size")
-    return Candidate(
-        source=best.source,
-        url=best.url,
-        page_url=best.page_url,
-        filename=best.filename,
-        size=best.size,
-        sha256=best.sha256,
-        confidence="possible" if other_content else _confidence(wanted, group, evidence, same_name),
-        evidence=[kind for kind in _EVIDENCE if kind in evidence],
-        mirrors=[offer.url for offer in ordered[1:]],
-        gated=best.gated,
-        needs=best.needs,
-    )
+        return evidence
+
+    def _folder_agrees(self) -> bool:
+        folder = self._wanted.folder
+        return folder is None or not self._folders or canonical_folder(folder) in self._folders
+
+    def _confidence(self) -> Confidence:
+        if self._is_other or any(offer.safety == "danger" for offer in self._offers):
+            return "possible"
+        if "sha256" in self.evidence:
+            return "exact"
+        if not self._agrees:
+            return "possible"
+        embedded = [offer for offer in self._offers if "embedded_url" in offer.evidence]
+        if any(same_file_name(offer.filename, self._wanted.name) for offer in embedded):
+            return "exact"
+        if any(has_model_extension(offer.filename) for offer in embedded):
+            return "probable"  # the author's own word, but for a file of another name
+        return "probable" if self._same_name and not is_generic_name(self._wanted.name) else "possible"
 
 
-def _confidence(
-    wanted: Wanted, group: Sequence[Offer], evidence: set[Evidence], same_name: bool
-) -> Confidence:
-    if "sha256" in evidence:
-        return "exact"
-    folders = {canonical_folder(offer.folder) for offer in group if offer.folder}
-    agrees = wanted.folder is None or not folders or canonical_folder(wanted.folder) in folders
-    if not agrees:
-        return "possible"
-    embedded = [offer for offer in group if "embedded_url" in offer.evidence]
-    if any(same_file_name(offer.filename, wanted.name) for offer in embedded):
-        return "exact"
-    if any(has_model_extension(offer.filename) for offer in embedded):
-        return "probable"  # the author's own word, but for a file of another name
-    return "probable" if same_name and not is_generic_name(wanted.name) else "possible"
+def _likeness(wanted: Wanted, offer: Offer) -> float:
+    """0..1: 1 for the very name, 0 for another model."""
+    if same_file_name(offer.filename, wanted.name):
+        return 1.0
+    return similarity(wanted.name, offer.filename)
+
+
+def _family_agrees(wanted: Wanted, offers: Iterable[Offer], context: Context) -> bool:
+    """Whether what the model was made for fits the name, or else the workflow; unknown fits all."""
+    made_for = {family for offer in offers if (family := family_of(offer.base_model))}
+    if not made_for:
+        return True
+    stated = parse_roles(wanted.name, wanted.folder).values("family") or context.families
+    return not stated or any(_is_of(family, known) for family in made_for for known in stated)
+
+
+def _is_of(family: str, known: str) -> bool:
+    """``wan`` covers ``wan2.2``: names often leave the version out."""
+    return family.startswith(known) or known.startswith(family)
+
+
+def _differs(wanted: str | None, found: str | None) -> bool:
+    return wanted is not None and found is not None and wanted.lower() != found.lower()
 
 
 def _source_order(offer: Offer) -> tuple[int, str]:
     known = offer.source in _SOURCES
     return (_SOURCES.index(offer.source) if known else len(_SOURCES), offer.source)
-
-
-def _sort_key(candidate: Candidate) -> tuple[int, int, bool, int, str]:
-    source = _SOURCES.index(candidate.source) if candidate.source in _SOURCES else len(_SOURCES)
-    return (
-        _ORDER[candidate.confidence],
-        -len(candidate.evidence),
-        candidate.needs is not None,
-        source,
-        candidate.url,
-    )

@@ -12,6 +12,7 @@ from ..net.urls import page_url
 from ..schemas import Evidence
 from ..workflow import EmbeddedModel
 from . import Context, Offer, Wanted, normalise_url, url_file_name
+from .asking import Budget
 
 # Markdown and prose end a URL by these; a closing parenthesis belongs to it only if it opens one.
 # So does the punctuation of Chinese and Japanese texts, which no URL has unescaped.
@@ -24,15 +25,17 @@ class WorkflowSource:
     """Metadata entries for this very name, and note links that end in this very file name."""
 
     name = "workflow"
+    online = False
 
-    async def find(self, wanted: Wanted, context: Context) -> list[Offer]:
+    async def find(self, wanted: Wanted, context: Context, budget: Budget) -> list[Offer]:
+        del budget
         offers: dict[str, Offer] = {}
         if wanted.url:
             self._add(offers, wanted, wanted.url, wanted.folder, "embedded_url")
         for entry in context.embedded:
             if entry.url and to_posix(entry.name) == to_posix(wanted.name) and _agrees(wanted, entry):
                 self._add(offers, wanted, entry.url, entry.directory, "embedded_url")
-        for url in _links(context.notes):
+        for url in links(context.notes):
             if same_file_name(url_file_name(url), wanted.name):
                 self._add(offers, wanted, url, None, "note_link")
         return list(offers.values())
@@ -63,7 +66,7 @@ def _agrees(wanted: Wanted, entry: EmbeddedModel) -> bool:
     )
 
 
-def _links(notes: Sequence[str]) -> Iterator[str]:
+def links(notes: Sequence[str]) -> Iterator[str]:
     """The URLs in the notes that can be URLs at all."""
     for note in notes:
         for match in _URL.finditer(note):

@@ -1,0 +1,62 @@
+"""Sources that other installed packages bring, by the entry point ``comfyui_model_resolver.sources``.
+
+An entry point names a function that takes the ``Tools`` and returns a ``Source`` (docs/sources.md has an
+example). A package that fails to load costs its own source only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any
+
+from ..net.api import request_json
+from ..net.client import HttpClient
+from . import Offer, Source
+from .asking import DAY, Answered, Asker, Budget
+
+log = logging.getLogger(__name__)
+
+GROUP = "comfyui_model_resolver.sources"
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a source of another package may use. ``offer`` makes an ``Offer``, so it imports nothing of us."""
+
+    client: HttpClient
+    asker: Asker
+    offer: type[Offer] = Offer
+
+    async def get_json(self, url: str, budget: Budget, *, keep: float = DAY) -> Any:
+        """The JSON at ``url``, None for 404; remembered for ``keep`` seconds, paced, within the budget.
+
+        The host must be one that CMR_ALLOWED_HOSTS lists. Raises ``UrlRefused`` and ``DownloadError``.
+        """
+        host = self.client.policy.check(url).host
+
+        async def send(etag: str | None) -> Answered:
+            said = await request_json(self.client, url, etag=etag)
+            return Answered(said.value, said.etag, said.unchanged)
+
+        return await self.asker.ask(host, f"plugin {url}", send, budget, keep=keep)
+
+
+def plugin_sources(tools: Tools, taken: Collection[str]) -> Iterator[Source]:
+    """The sources of installed packages, but for those whose name is ``taken``."""
+    names = set(taken)
+    for entry_point in entry_points(group=GROUP):
+        try:
+            source: Source = entry_point.load()(tools)
+            name, _ = source.name, source.online
+        except Exception as error:
+            # It may be anyone's code.
+            log.warning("The source %s cannot be used: %s: %s", entry_point.name, type(error).__name__, error)
+            continue
+        if name in names:
+            log.warning("The source %s of %s is left out: the name is taken.", name, entry_point.value)
+            continue
+        names.add(name)
+        yield source
