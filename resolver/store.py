@@ -64,7 +64,37 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         WHERE status IN ('queued', 'active', 'paused', 'verifying')
         """,
     ),
+    (
+        "ALTER TABLE downloads ADD COLUMN stem TEXT NOT NULL DEFAULT ''",
+        # What the part file was called before it had the destination's name. (Of which content it is
+        # stands beside it since then; ``part_state`` is left empty.)
+        "UPDATE downloads SET stem = id",
+    ),
+    (
+        # Paths as the system has them, in bytes: they need not be text.
+        """
+        CREATE TABLE file_hashes (
+            path BLOB PRIMARY KEY,
+            stamp TEXT NOT NULL,
+            sha256 TEXT NOT NULL,
+            seen_at REAL NOT NULL
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX file_hashes_sha256 ON file_hashes (sha256)",
+        "CREATE TABLE hashing_run (folder TEXT, paused INTEGER NOT NULL)",
+    ),
+    (
+        # Answers of servers, by the SHA-256 of the question (resolver/sources/cache.py).
+        "CREATE TABLE answers (question TEXT PRIMARY KEY, answer TEXT NOT NULL, written_at REAL NOT NULL)"
+        " WITHOUT ROWID",
+        # What other workflows on this machine say of models (resolver/sources/examples.py).
+        "CREATE TABLE workflow_index (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, entries TEXT NOT NULL)"
+        " WITHOUT ROWID",
+    ),
 )
+
+_HISTORY = 1000
+"""How many finished downloads are kept, of all owners together."""
 
 
 class DuplicateDestination(Exception):
@@ -77,9 +107,9 @@ class DownloadRow:
 
     ``url``, ``mirrors``: without tokens and signatures. ``root``: the folder's root it is written
     below; ``path``: where it ends up, as shown; ``destination``: the same with links followed, for
-    comparing. ``stated_*``: what whoever asked for it says; ``size``, ``sha256``: the best we know.
-    ``part_state``: what the transfer must know of the part file to go on with it, in its own words.
-    ``owner``: the queue that works on it. ``seq``: order of arrival, given by the store.
+    comparing; ``stem``: what its part file is called. ``stated_*``: what whoever asked for it says;
+    ``size``, ``sha256``: the best we know. ``owner``: the queue that works on
+    it. ``seq``: order of arrival, given by the store.
     """
 
     id: str
@@ -90,6 +120,7 @@ class DownloadRow:
     root: str
     path: str
     destination: str
+    stem: str
     stated_size: int | None
     stated_sha256: str | None
     owner: str
@@ -100,12 +131,13 @@ class DownloadRow:
     sha256: str | None = None
     received: int = 0
     verified: bool = False
-    part_state: str | None = None
     error_code: str | None = None
     error_message: str | None = None
     seq: int = 0
 
 
+_UNFINISHED = "status IN ('queued', 'active', 'paused', 'verifying')"
+_FINISHED = "status IN ('completed', 'failed', 'cancelled')"
 _COLUMNS = [field.name for field in fields(DownloadRow)]
 _INSERT = (
     f"INSERT INTO downloads ({', '.join(_COLUMNS[:-1])}) "
@@ -148,13 +180,26 @@ class Store:
                 raise
             self._connection.execute("COMMIT")
 
+    def query(self, statement: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
+        """The rows of a SELECT, for who keeps a table of their own."""
+        with self._lock:
+            return self._connection.execute(statement, values).fetchall()
+
     # --- downloads ------------------------------------------------------------------------------
 
     def add_downloads(self, rows: Sequence[DownloadRow]) -> None:
-        """Insert all or none, and set their ``seq``. Raises ``DuplicateDestination``."""
+        """Insert all or none, and set their ``seq``. Raises ``DuplicateDestination``.
+
+        The oldest finished ones beyond ``_HISTORY`` are forgotten.
+        """
         with self.transaction() as connection, _telling_duplicates():
             for row in rows:
                 row.seq = connection.execute(_INSERT, _as_record(row)).lastrowid or 0
+            connection.execute(
+                f"DELETE FROM downloads WHERE {_FINISHED} AND seq <= (SELECT seq FROM downloads "
+                f"WHERE {_FINISHED} ORDER BY seq DESC LIMIT 1 OFFSET ?)",
+                (_HISTORY,),
+            )
 
     def save_download(self, row: DownloadRow, *, expected: DownloadStatus | None = None) -> bool:
         """Write ``row``; with ``expected`` only if the stored status is that one. Whether it was written.
@@ -166,17 +211,31 @@ class Store:
             cursor = connection.execute(_UPDATE + condition, {**_as_record(row), "expected": expected})
             return cursor.rowcount == 1
 
-    def save_progress(self, progress: Iterable[tuple[str, int]]) -> None:
-        """Write ``(id, received)`` of downloads under way, in one transaction."""
+    def save_progress(self, progress: Iterable[tuple[str, int, int | None]]) -> None:
+        """Write ``(id, received, size)`` of downloads under way, in one transaction."""
         with self.transaction() as connection:
             connection.executemany(
-                "UPDATE downloads SET received = ? WHERE id = ?", [(count, name) for name, count in progress]
+                "UPDATE downloads SET received = ?, size = ? WHERE id = ?",
+                [(received, size, name) for name, received, size in progress],
             )
 
     def downloads(self) -> list[DownloadRow]:
-        """All of them, in order of arrival."""
+        """The unfinished ones in order of arrival, then the finished ones, the newest first."""
         with self._lock:
-            return [_as_row(r) for r in self._connection.execute("SELECT * FROM downloads ORDER BY seq")]
+            cursor = self._connection.execute(
+                f"SELECT *, {_FINISHED} AS finished FROM downloads "
+                f"ORDER BY finished, CASE WHEN {_FINISHED} THEN -seq ELSE seq END"
+            )
+            return [_as_row(record) for record in cursor]
+
+    def downloads_of(self, sha256: str) -> list[DownloadRow]:
+        """The completed ones of that content, the newest first."""
+        with self._lock:
+            cursor = self._connection.execute(
+                "SELECT * FROM downloads WHERE status = 'completed' AND sha256 = ? ORDER BY seq DESC",
+                (sha256,),
+            )
+            return [_as_row(record) for record in cursor]
 
     def download(self, download_id: str) -> DownloadRow | None:
         with self._lock:
@@ -187,16 +246,15 @@ class Store:
     def unfinished_downloads(self) -> list[DownloadRow]:
         """Those queued, active, paused or verifying, of every owner, in order of arrival."""
         with self._lock:
-            cursor = self._connection.execute(
-                "SELECT * FROM downloads WHERE status IN ('queued', 'active', 'paused', 'verifying') "
-                "ORDER BY seq"
-            )
+            cursor = self._connection.execute(f"SELECT * FROM downloads WHERE {_UNFINISHED} ORDER BY seq")
             return [_as_row(record) for record in cursor]
 
     def adopt_downloads(self, former_owner: str, owner: str) -> None:
         """Hand the unfinished downloads of an owner that is gone to another."""
         with self.transaction() as connection:
-            connection.execute("UPDATE downloads SET owner = ? WHERE owner = ?", (owner, former_owner))
+            connection.execute(
+                f"UPDATE downloads SET owner = ? WHERE owner = ? AND {_UNFINISHED}", (owner, former_owner)
+            )
 
     def delete_download(self, download_id: str) -> None:
         with self.transaction() as connection:

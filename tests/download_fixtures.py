@@ -13,6 +13,7 @@ from typing import Any
 
 from demo.safetensors import make_safetensors
 from resolver.download import DownloadQueue, RetryPolicy
+from resolver.download.model import parts_of
 from resolver.download.transfer import Transfer
 from resolver.net.client import Credentials, HttpClient
 from resolver.schemas import Download, DownloadItem
@@ -66,6 +67,7 @@ class Bench:
             self._hear,
             on_completed=self.completed.append,
             transfer=transfer(self.client) if transfer else None,
+            known_files=options.pop("known_files", None),
             retry_policy=options.pop("retry_policy", IMPATIENT),
         )
 
@@ -102,7 +104,12 @@ class Bench:
         return {path.relative_to(self.loras).as_posix(): path.read_bytes() for path in _listed(self.loras)}
 
     def parts(self) -> list[Path]:
-        return sorted(self.loras.glob(".model-resolver/.git/*"))
+        return sorted(self.loras.glob(".model-resolver/.git/*.part"))
+
+    def part_of(self, download: Download) -> Path:
+        row = self.store.download(download.id)
+        assert row is not None
+        return parts_of(row)[0]
 
     def statuses(self, download: Download) -> list[str]:
         """The statuses told of, each once in a row."""
@@ -121,11 +128,20 @@ def _listed(root: Path) -> list[Path]:
     return sorted(found)
 
 
+async def until_status(queue: DownloadQueue, download: Download, *statuses: str) -> str:
+    for _ in range(500):
+        now = await queue.get(download.id)
+        if now.status in statuses:
+            return now.status
+        await asyncio.sleep(0.01)
+    raise AssertionError(now)
+
+
 @asynccontextmanager
 async def running(base: Path, *places: str, **fields: Any) -> AsyncIterator[Bench]:
     """A started queue. ``places``: allowed hosts. Other fields are settings or options of ``Bench``."""
     options: dict[str, Any] = {
-        name: fields.pop(name) for name in ("credentials", "transfer", "retry_policy") if name in fields
+        name: fields.pop(name) for name in ("credentials", "transfer", "known_files", "retry_policy") if name in fields
     }
     settings = Settings(**{"allowed_hosts": places, "download_timeout": 5.0, "disk_reserve": 0, **fields})
     bench = Bench(base, settings, options)

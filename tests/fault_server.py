@@ -27,6 +27,7 @@ class Exchange:
     target: str
     headers: dict[str, str]
     writer: asyncio.StreamWriter = field(repr=False)
+    keep_alive: bool = False
 
     @property
     def path(self) -> str:
@@ -39,7 +40,8 @@ class Exchange:
         return int(match[1]) if match else 0
 
     async def head(self, status: int, headers: Mapping[str, Any]) -> None:
-        lines = [f"HTTP/1.1 {status} {REASONS.get(status, 'Something')}", "Connection: close"]
+        connection = "keep-alive" if self.keep_alive else "close"
+        lines = [f"HTTP/1.1 {status} {REASONS.get(status, 'Something')}", f"Connection: {connection}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         await self.write("\r\n".join((*lines, "", "")).encode())
 
@@ -62,9 +64,14 @@ Act = Callable[[Exchange], Awaitable[None]]
 
 
 class FaultServer:
-    """``async with FaultServer() as server``; ``server.routes["/path"] = act``."""
+    """``async with FaultServer() as server``; ``server.routes["/path"] = act``.
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+    ``keep_alive``: more than one request may come over a connection. ``connections``: how many were made.
+    """
+
+    def __init__(self, *, tls: ssl.SSLContext | None = None, keep_alive: bool = False) -> None:
+        self.connections = 0
+        self._keep_alive = keep_alive
         self.routes: dict[str, Act] = {}
         self.requests: list[Exchange] = []
         self._tls = tls
@@ -116,14 +123,20 @@ class FaultServer:
         assert task is not None
         self._exchanges.add(task)
         try:
+            self.connections += 1
             with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-                first, *lines = head.strip().split("\r\n")
-                method, target, _ = first.split(" ")
-                headers = {n.strip().lower(): v.strip() for n, _, v in (li.partition(":") for li in lines)}
-                exchange = Exchange(method, target, headers, writer)
-                self.requests.append(exchange)
-                await self.routes.get(exchange.path, not_found)(exchange)
+                while True:
+                    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                    first, *lines = head.strip().split("\r\n")
+                    method, target, _ = first.split(" ")
+                    headers = {
+                        n.strip().lower(): v.strip() for n, _, v in (li.partition(":") for li in lines)
+                    }
+                    exchange = Exchange(method, target, headers, writer, self._keep_alive)
+                    self.requests.append(exchange)
+                    await self.routes.get(exchange.path, not_found)(exchange)
+                    if not self._keep_alive:
+                        break
         finally:
             self._exchanges.discard(task)
             writer.close()
@@ -154,6 +167,14 @@ class Remote:
             headers["Accept-Ranges"] = "bytes"
         return headers
 
+    async def until(self, count: int) -> None:
+        """Return once ``count`` bytes have been sent."""
+        for _ in range(4000):
+            if self.served >= count:
+                return
+            await asyncio.sleep(0.005)
+        raise AssertionError("nobody fetches")
+
     async def __call__(self, exchange: Exchange) -> None:
         first, last = self.limits(exchange)
         if first > last:
@@ -166,14 +187,19 @@ class Remote:
     def limits(self, exchange: Exchange) -> tuple[int, int]:
         """First and last byte to send, by ``Range`` and ``If-Range``."""
         last = len(self.content) - 1
-        match = re.fullmatch(r"bytes=(\d+)-(\d*)", exchange.headers.get("range", ""))
-        if match is None or not self.ranges or exchange.headers.get("if-range", self.etag) != self.etag:
+        match = self._honoured(exchange)
+        if match is None:
             return 0, last
         return int(match[1]), min(last, int(match[2])) if match[2] else last
 
+    def _honoured(self, exchange: Exchange) -> re.Match[str] | None:
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", exchange.headers.get("range", ""))
+        same = exchange.headers.get("if-range", self.etag) == self.etag
+        return match if self.ranges and same else None
+
     async def begin(self, exchange: Exchange, first: int, last: int) -> None:
         headers = {**self.describe(), "Content-Length": last - first + 1}
-        partial = "range" in exchange.headers and (first, last) != (0, len(self.content) - 1)
+        partial = self._honoured(exchange) is not None
         if partial:
             headers["Content-Range"] = f"bytes {first}-{last}/{len(self.content)}"
         await exchange.head(206 if partial else 200, headers)
@@ -214,7 +240,7 @@ def breaks_after(remote: Remote, count: int) -> Act:
         first, last = remote.limits(exchange)
         await remote.begin(exchange, first, last)
         await remote.body(exchange, remote.content[first : min(first + count, last + 1)])
-        await asyncio.sleep(0.02)  # Let what was sent arrive: a reset overtakes it.
+        await asyncio.sleep(0.1)  # Let what was sent arrive: a reset overtakes it.
         exchange.drop()
 
     return act
@@ -285,5 +311,87 @@ def in_turn(acts: Iterable[Act]) -> Act:
 
     async def act(exchange: Exchange) -> None:
         await (left.pop(0) if len(left) > 1 else left[0])(exchange)
+
+    return act
+
+
+def ends_early(remote: Remote, missing: int) -> Act:
+    """The body is shorter than its own length says, and the connection ends as if all were well."""
+
+    async def act(exchange: Exchange) -> None:
+        first, last = remote.limits(exchange)
+        await remote.begin(exchange, first, last)
+        await remote.body(exchange, remote.content[first : last + 1 - missing])
+
+    return act
+
+
+def goes_on_behind_its_end(remote: Remote) -> Act:
+    """More bytes follow than the length says."""
+
+    async def act(exchange: Exchange) -> None:
+        first, last = remote.limits(exchange)
+        await remote.begin(exchange, first, last)
+        await remote.body(exchange, remote.content[first : last + 1] + b"and more" * 100)
+
+    return act
+
+
+def dribbles(remote: Remote, seconds: float = 0.1) -> Act:
+    """A byte now and then."""
+
+    async def act(exchange: Exchange) -> None:
+        first, last = remote.limits(exchange)
+        await remote.begin(exchange, first, last)
+        for at in range(first, last + 1):
+            await exchange.write(remote.content[at : at + 1])
+            await asyncio.sleep(seconds)
+
+    return act
+
+
+def whole(remote: Remote) -> Act:
+    """All of it with 200, whatever part was asked for."""
+
+    async def act(exchange: Exchange) -> None:
+        await exchange.head(200, {**remote.describe(), "Content-Length": len(remote.content)})
+        await remote.body(exchange, remote.content)
+
+    return act
+
+
+def part_with(remote: Remote, headers: Mapping[str, str]) -> Act:
+    """The part that was asked for, under other headers."""
+
+    async def act(exchange: Exchange) -> None:
+        first, last = remote.limits(exchange)
+        said = {
+            "Content-Range": f"bytes {first}-{last}/{len(remote.content)}",
+            **remote.describe(),
+            **headers,
+        }
+        await exchange.answer(206, said, remote.content[first : last + 1])
+
+    return act
+
+
+def multipart(remote: Remote) -> Act:
+    """The part that was asked for, packed as if several had been (RFC 9110, 14.6)."""
+
+    async def act(exchange: Exchange) -> None:
+        first, last = remote.limits(exchange)
+        head = f"--x\r\nContent-Range: bytes {first}-{last}/{len(remote.content)}\r\n\r\n".encode()
+        body = head + remote.content[first : last + 1] + b"\r\n--x--\r\n"
+        await exchange.answer(206, {"Content-Type": "multipart/byteranges; boundary=x"}, body)
+
+    return act
+
+
+def ignores_if_range(then: Act) -> Act:
+    """Whatever validator the client has, it gets the part it asks for."""
+
+    async def act(exchange: Exchange) -> None:
+        exchange.headers.pop("if-range", None)
+        await then(exchange)
 
     return act

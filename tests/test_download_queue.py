@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-import subprocess
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from resolver.download import DownloadQueue, RetryPolicy
-from resolver.download.part import part_path
 from resolver.download.transfer import Filled, Plan, Watcher
-from resolver.errors import BadInput, Conflict, DownloadError, NotFound, ResolverError, UnsafeName, UrlRefused
-from resolver.host import FolderSpec
+from resolver.errors import Conflict, DownloadError, NotFound
 from resolver.net.client import HttpClient
 from resolver.schemas import Download, DownloadItem
-from resolver.settings import Settings
-from resolver.store import Store
-from tests.download_fixtures import Bench, item, model, running, sha256
-from tests.fakes import FakeHost, folder
+from tests.download_fixtures import Bench, item, model, running, sha256, until_status
 from tests.fault_server import Failing, FaultServer, Remote, answers, breaks_after
 
 CONTENT = model()
@@ -49,30 +43,6 @@ def slow(content: bytes = CONTENT) -> Remote:
 
 async def submit(bench: Bench, *items: DownloadItem) -> list[Download]:
     return await bench.queue.submit(items)
-
-
-async def until_status(queue: DownloadQueue, download: Download, *statuses: str) -> str:
-    for _ in range(500):
-        now = await queue.get(download.id)
-        if now.status in statuses:
-            return now.status
-        await asyncio.sleep(0.01)
-    raise AssertionError(now)
-
-
-def fill(disk: Path) -> Path:
-    """A file that leaves no byte free."""
-    ballast = disk / "ballast"
-    with suppress(OSError), open(ballast, "wb", buffering=0) as file:
-        while file.write(bytes(4096)):
-            pass
-    return ballast
-
-
-async def refused(bench: Bench, *items: DownloadItem) -> ResolverError:
-    with pytest.raises(ResolverError) as caught:
-        await bench.queue.submit(items)
-    return caught.value
 
 
 # --- pause, resume, cancel, retry, remove ---------------------------------------------------------
@@ -162,7 +132,7 @@ async def test_only_finished_downloads_are_removed_and_their_models_stay(
     broken = server.put("/z", Failing(remote, breaks_after(remote, HALF), answers(404)))
     failed = await bench.fetch(broken, "z.safetensors")
     await bench.queue.remove(failed.id)
-    assert [part.stem for part in bench.parts()] == [download.id]
+    assert bench.part_of(download) in bench.parts()
 
 
 async def test_wrong_commands_are_told(bench: Bench, server: FaultServer) -> None:
@@ -311,6 +281,63 @@ def test_waiting_grows_and_is_never_shorter_than_asked() -> None:
     assert policy.delay(1, 120) == 120
 
 
+async def test_the_bandwidth_limit_may_change_while_downloads_run(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    content = model(4_000_000)
+    async with running(tmp_path, server.place, bandwidth_limit=65_536) as bench:
+        (download,) = await submit(bench, item(server.put("/x", Remote(content))))
+        await bench.under_way(download)
+        # At the first rate it takes a minute, which is longer than anything here waits.
+        bench.queue.set_bandwidth_limit(None)
+        assert (await bench.ended(download)).status == "completed"
+        assert bench.files() == {NAME: content}
+
+
+async def test_a_clock_that_is_set_wrong_delays_nothing(
+    tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dice = random.Random(1)
+    monkeypatch.setattr(time, "time", lambda: dice.uniform(0, 4e9))
+    remote = Remote(CONTENT, piece=16_384, pause=0.01)
+    faults = [breaks_after(remote, HALF), answers(503, {"Retry-After": "0"})]
+    async with running(tmp_path, server.place, bandwidth_limit=4_000_000) as bench:
+        assert (await bench.fetch(server.put("/x", Failing(remote, *faults)))).status == "completed"
+        assert bench.files() == {NAME: CONTENT}
+        told = [event for event in bench.events if event.eta is not None]
+        assert all(event.eta is not None and event.eta < 60 for event in told)
+
+
+# --- the history ----------------------------------------------------------------------------------
+
+
+async def test_what_is_unfinished_is_listed_first_and_what_is_finished_newest_first(
+    bench: Bench, server: FaultServer
+) -> None:
+    for name in ("a", "b", "c"):
+        await bench.fetch(server.put(f"/{name}", Remote(CONTENT)), f"{name}.safetensors")
+    await submit(bench, *(item(server.put(f"/{name}", slow()), f"{name}.safetensors") for name in ("x", "y")))
+    listed = [download.filename[0] for download in await bench.queue.list()]
+    assert listed == ["x", "y", "c", "b", "a"]
+
+
+async def test_few_commits_are_made_for_a_file(bench: Bench, server: FaultServer) -> None:
+    """The store must not be what limits many small files."""
+    statements: list[str] = []
+    with bench.store.transaction() as connection:
+        connection.set_trace_callback(statements.append)
+    items = [
+        item(server.put(f"/{number}", Remote(content)), f"{number}.safetensors", sha256=sha256(content))
+        for number, content in enumerate(model(5000, seed=str(number)) for number in range(30))
+    ]
+    for download in await submit(bench, *items):
+        assert (await bench.ended(download)).status == "completed"
+    commits = statements.count("COMMIT")
+    print(f"{commits} commits for {len(items)} files")
+    # One for all to arrive, three for each, and now and then one for the progress of all.
+    assert commits <= 3 * len(items) + 5
+
+
 # --- what is told ---------------------------------------------------------------------------------
 
 
@@ -343,285 +370,6 @@ async def test_a_listener_that_fails_does_no_harm(tmp_path: Path, server: FaultS
         await queue.stop()
 
 
-# --- what is refused at once ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("fields", "kind", "code"),
-    [
-        ({"filename": "../x.safetensors"}, UnsafeName, "NAME_UNSAFE"),
-        ({"filename": "/etc/x.safetensors"}, UnsafeName, "NAME_UNSAFE"),
-        ({"filename": "C:\\x.safetensors"}, UnsafeName, "NAME_UNSAFE"),
-        ({"filename": "a\0.safetensors"}, UnsafeName, "NAME_UNSAFE"),
-        ({"filename": ".git/x.safetensors"}, UnsafeName, "NAME_UNSAFE"),
-        ({"filename": "out/x.safetensors"}, UnsafeName, "NAME_UNSAFE"),
-        ({"folder": "nothing"}, BadInput, "FOLDER_UNKNOWN"),
-        ({"folder": "custom_nodes"}, BadInput, "FOLDER_UNKNOWN"),
-        ({"filename": "x.py", "folder": "anything"}, BadInput, "EXTENSION_NOT_ALLOWED"),
-        ({"filename": "x.exe"}, BadInput, "EXTENSION_NOT_ALLOWED"),
-        ({"filename": "safetensors"}, BadInput, "EXTENSION_NOT_ALLOWED"),
-        ({"url": "https://evil.example/x"}, UrlRefused, "URL_HOST_NOT_ALLOWED"),
-        ({"url": "http://169.254.169.254/x"}, UrlRefused, "URL_HOST_NOT_ALLOWED"),
-        ({"url": "ftp://huggingface.co/x"}, UrlRefused, "URL_SCHEME"),
-        ({"url": "https://u:p@huggingface.co/x"}, UrlRefused, "URL_CREDENTIALS"),
-        ({"mirrors": ["https://evil.example/x"]}, UrlRefused, "URL_HOST_NOT_ALLOWED"),
-        ({"filename": "here.safetensors"}, Conflict, "FILE_EXISTS"),
-        ({"filename": "dangling.safetensors"}, Conflict, "FILE_EXISTS"),
-        ({"filename": "second.safetensors"}, Conflict, "FILE_EXISTS"),
-        ({"folder": "into_output"}, Conflict, "FOLDER_NOT_WRITABLE"),
-        ({"filename": "linked/x.safetensors", "folder": "outside"}, UnsafeName, "NAME_UNSAFE"),
-    ],
-)
-async def test_an_item_is_refused_and_none_is_taken(
-    bench: Bench, tmp_path: Path, fields: dict[str, Any], kind: type[ResolverError], code: str
-) -> None:
-    (bench.loras / "here.safetensors").write_bytes(b"the user's")
-    (bench.loras / "dangling.safetensors").symlink_to(tmp_path / "nowhere")
-    (tmp_path / "elsewhere").mkdir()
-    (bench.loras / "out").symlink_to(tmp_path / "elsewhere")
-    second = tmp_path / "second"
-    second.mkdir()
-    (second / "second.safetensors").write_bytes(b"in another root")
-    outside = folder("outside", tmp_path / "models" / "outside")
-    (outside.roots[0] / "linked").symlink_to("/tmp")
-    bench.host.table |= {
-        "loras": folder("loras", bench.loras, second),
-        "into_output": folder("into_output", tmp_path / "output" / "loras"),
-        "outside": outside,
-        "custom_nodes": folder("custom_nodes", tmp_path / "custom_nodes", extensions=frozenset()),
-    }
-    good = item("https://huggingface.co/o/r/resolve/main/x", "good.safetensors")
-    bad = item(
-        **{"url": "https://huggingface.co/o/r/resolve/main/x", "filename": "bad.safetensors", **fields}
-    )
-    error = await refused(bench, good, bad)
-    assert isinstance(error, kind)
-    assert error.code == code
-    assert [(found["index"], found["code"]) for found in error.details["items"]] == [(1, code)]
-    assert await bench.queue.list() == []
-    assert bench.parts() == []
-    assert (bench.loras / "here.safetensors").read_bytes() == b"the user's"
-
-
-async def test_all_wrong_items_are_told_at_once(bench: Bench) -> None:
-    error = await refused(bench, item("ftp://x/y", "a.safetensors"), item("https://evil.example/", "../b"))
-    assert [found["code"] for found in error.details["items"]] == ["URL_SCHEME", "NAME_UNSAFE"]
-
-
-async def test_model_files_of_any_kind_are_taken(bench: Bench, tmp_path: Path) -> None:
-    special = FolderSpec("special", (tmp_path / "models" / "special",), frozenset({".engine2"}))
-    bench.host.table["special"] = special
-    url = "https://huggingface.co/o/r/resolve/main/x"
-    await bench.queue.stop()
-    names = [("loras", "a.gguf"), ("loras", "b.onnx"), ("anything", "c.JSON"), ("special", "d.engine2")]
-    made = await submit(bench, *(item(url, name, folder=where) for where, name in names))
-    assert made[0].path == str(bench.loras / "a.gguf")
-
-
-async def test_one_destination_is_one_download(bench: Bench, server: FaultServer) -> None:
-    url = server.put("/x", slow())
-    twice = await refused(bench, item(url), item(url))
-    assert twice.code == "DUPLICATE_DOWNLOAD"
-    (first,) = await submit(bench, item(url))
-    again = await refused(bench, item(url, "other.safetensors"), item(url, "sub\\model.safetensors"))
-    assert again.code == "DUPLICATE_DOWNLOAD"
-    assert len(await bench.queue.list()) == 1
-    await bench.queue.cancel(first.id)
-    (second,) = await submit(bench, item(url))
-    with pytest.raises(Conflict) as caught:
-        await bench.queue.retry(first.id)
-    assert caught.value.code == "DUPLICATE_DOWNLOAD"
-    assert (await bench.queue.get(second.id)).status in ("queued", "active")
-
-
-async def test_one_destination_through_two_folders_is_one_download(bench: Bench, server: FaultServer) -> None:
-    linked = bench.host.root / "models" / "alias"
-    linked.symlink_to(bench.loras)
-    bench.host.table["alias"] = folder("alias", linked)
-    url = server.put("/x", slow())
-    await submit(bench, item(url))
-    assert (await refused(bench, item(url, folder="alias"))).code == "DUPLICATE_DOWNLOAD"
-
-
-# --- files that are there already -----------------------------------------------------------------
-
-
-async def test_the_very_file_that_is_wanted_is_taken_as_it_is(bench: Bench, server: FaultServer) -> None:
-    (bench.loras / "sub").mkdir()
-    (bench.loras / NAME).write_bytes(CONTENT)
-    download = await bench.fetch(server.url("/nothing"), sha256=sha256(CONTENT), size=len(CONTENT))
-    assert (download.status, download.verified, download.size) == ("completed", True, len(CONTENT))
-    assert server.requests == []
-
-
-async def test_another_file_in_its_place_is_told_and_stays(bench: Bench, server: FaultServer) -> None:
-    (bench.loras / "sub").mkdir()
-    (bench.loras / NAME).write_bytes(b"x" * len(CONTENT))
-    url = server.put("/x", Remote(CONTENT))
-    assert (await refused(bench, item(url, sha256=sha256(CONTENT), size=1))).code == "FILE_EXISTS"
-    download = await bench.fetch(url, sha256=sha256(CONTENT))
-    assert download.error is not None
-    assert download.error.code == "FILE_EXISTS"
-    assert (bench.loras / NAME).read_bytes() == b"x" * len(CONTENT)
-
-
-@pytest.mark.parametrize("same", [True, False])
-async def test_a_file_that_appears_meanwhile_is_not_overwritten(
-    bench: Bench, server: FaultServer, same: bool
-) -> None:
-    content = CONTENT if same else b"y" * len(CONTENT)
-    remote = slow()
-    (download,) = await submit(bench, item(server.put("/x", remote)))
-    await bench.under_way(download)
-    remote.pause = 0
-    (bench.loras / "sub").mkdir()
-    (bench.loras / NAME).write_bytes(content)
-    done = await bench.ended(download)
-    assert bench.files() == {NAME: content}
-    if same:
-        assert (done.status, bench.parts()) == ("completed", [])
-        return
-    assert done.error is not None
-    assert done.error.code == "FILE_EXISTS"
-    assert bench.parts(), "what has arrived is kept"
-    (bench.loras / NAME).unlink()
-    await bench.queue.retry(download.id)
-    assert (await bench.ended(download)).status == "completed"
-    assert bench.files() == {NAME: CONTENT}
-    assert len(server.sent("GET")) == 1, "and used"
-
-
-async def test_a_link_put_in_the_way_meanwhile_is_refused(
-    bench: Bench, server: FaultServer, tmp_path: Path
-) -> None:
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    remote = slow()
-    (download,) = await submit(bench, item(server.put("/x", remote)))
-    await bench.under_way(download)
-    (bench.loras / "sub").symlink_to(outside)
-    remote.pause = 0
-    done = await bench.ended(download)
-    assert done.error is not None
-    assert done.error.code == "NAME_UNSAFE"
-    assert list(outside.iterdir()) == []
-
-
-# --- space ----------------------------------------------------------------------------------------
-
-TERA = 1 << 40
-
-
-async def test_what_does_not_fit_is_refused_with_what_is_missing(bench: Bench, server: FaultServer) -> None:
-    url = server.put("/x", slow())
-    error = await refused(bench, item(url, size=900 * TERA))
-    assert (error.code, error.status) == ("NO_SPACE", 507)
-    assert error.details["missing"] > 100 * TERA
-    assert "GiB more" in error.message
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MiB."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(path)], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
-        # Without the right to mount, the system's own smallest shared memory file system must do.
-        pytest.fail("this test needs the right to mount a tmpfs: " + mounted.stderr.decode())
-    yield path
-    subprocess.run(["umount", str(path)], check=True)
-
-
-def on_disk(bench: Bench, disk: Path) -> None:
-    bench.host.table["small"] = folder("small", disk / "small")
-
-
-async def test_space_is_counted_per_disk_over_all_that_is_still_to_come(
-    bench: Bench, server: FaultServer, small_disk: Path
-) -> None:
-    on_disk(bench, small_disk)
-    url = server.put("/x", slow())
-    half = [item(url, f"{n}.safetensors", folder="small", size=900_000) for n in range(3)]
-    assert (await refused(bench, *half)).code == "NO_SPACE", "together"
-    assert await bench.queue.list() == []
-    await bench.queue.stop()
-    await submit(bench, *half[:2])
-    assert (await refused(bench, half[2])).code == "NO_SPACE", "with what is queued"
-    assert len(await submit(bench, item(url, "other-disk.safetensors", size=900_000))) == 1
-
-
-async def test_an_unknown_size_is_checked_once_it_is_known(
-    bench: Bench, server: FaultServer, small_disk: Path
-) -> None:
-    on_disk(bench, small_disk)
-    download = await bench.fetch(server.put("/x", Remote(bytes(5_000_000))), "x.safetensors", folder="small")
-    assert download.error is not None
-    assert download.error.code == "NO_SPACE"
-    assert server.sent("GET") == []
-
-
-async def test_a_disk_that_fills_up_fails_clearly_and_goes_on_once_there_is_space(
-    tmp_path: Path, server: FaultServer, small_disk: Path
-) -> None:
-    content = model(1_200_000)
-    remote = Remote(content, piece=16_384, pause=0.005)
-    async with running(tmp_path, server.place) as bench:
-        on_disk(bench, small_disk)
-        (download,) = await submit(bench, item(server.put("/x", remote), "x.safetensors", folder="small"))
-        await bench.under_way(download)
-        ballast = fill(small_disk)
-        failed = await bench.ended(download)
-        assert failed.error is not None
-        assert failed.error.code == "NO_SPACE"
-        part = part_path(small_disk / "small", download.id)
-        kept = part.stat().st_size
-        assert part.read_bytes() == content[:kept]
-        ballast.unlink()
-        await bench.queue.retry(download.id)
-        assert (await bench.ended(download)).status == "completed"
-        assert (small_disk / "small" / "x.safetensors").read_bytes() == content
-        assert server.sent("GET")[-1].offset == kept > 0
-
-
-async def test_a_folder_that_became_unwritable_is_told(bench: Bench, server: FaultServer) -> None:
-    (bench.loras / ".model-resolver").write_text("a file where a directory should be")
-    download = await bench.fetch(server.put("/x", Remote(CONTENT)))
-    assert download.error is not None
-    assert download.error.code in ("DISK_ERROR", "NOT_WRITABLE")
-
-
-async def test_a_store_on_a_full_disk_stops_nothing(
-    tmp_path: Path, server: FaultServer, small_disk: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    host = FakeHost(tmp_path, {"loras": folder("loras", tmp_path / "models" / "loras")})
-    store = Store(small_disk / "store.sqlite3")
-    client = HttpClient(Settings(allowed_hosts=(server.place,)))
-    queue = DownloadQueue(
-        store, host, client, Settings(disk_reserve=0), lambda _: None, retry_policy=RetryPolicy(1)
-    )
-    await queue.start()
-    remote = slow()
-    (download,) = await queue.submit([item(server.put("/x", remote))])
-    await until_status(queue, download, "active")
-    await asyncio.sleep(0.2)
-    assert remote.served
-    ballast = fill(small_disk)
-    remote.pause = 0
-    assert await until_status(queue, download, "completed", "failed") == "completed"
-    assert "cannot be written" in caplog.text
-    assert queue.counts() == (0, 0)
-    assert store.downloads()[0].status == "active", "it does not know yet"
-    ballast.unlink()
-    assert [shown.status for shown in await queue.list()] == ["completed"]
-    assert store.downloads()[0].status == "completed"
-    await queue.stop()
-    await client.close()
-    store.close()
-
-
 # --- the seam -------------------------------------------------------------------------------------
 
 
@@ -642,6 +390,34 @@ async def test_an_unforeseen_error_ends_one_download_and_tells_no_secret(
         assert "secret" not in download.error.message
         assert "RuntimeError" in caplog.text
         assert "secret" not in caplog.text.replace('RuntimeError("?token=secret")', "the line of code")
+
+
+async def test_mirrors_are_handed_to_the_transfer_and_kept_over_a_restart(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    plans: list[Plan] = []
+
+    class Noting:
+        def __init__(self, client: HttpClient) -> None:
+            pass
+
+        async def __call__(self, plan: Plan, watcher: Watcher) -> Filled:
+            plans.append(plan)
+            raise DownloadError("no", code="NETWORK")
+
+    mirrors = [server.url("/a?token=secret"), server.url("/b")]
+    async with running(tmp_path, server.place, transfer=Noting) as bench:
+        failed = await bench.fetch(server.url("/x"), mirrors=mirrors)
+    async with running(tmp_path, server.place, transfer=Noting) as bench:
+        await bench.queue.retry(failed.id)
+        await bench.ended(failed)
+        row = bench.store.download(failed.id)
+    assert list(plans[0].mirrors) == mirrors
+    assert row is not None
+    # The store holds no secret, so the second time there is none.
+    assert plans[1].mirrors == row.mirrors
+    assert len(row.mirrors) == 2
+    assert "secret" not in repr(row)
 
 
 async def test_retries_are_for_what_time_may_heal(tmp_path: Path, server: FaultServer) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from resolver import store as module
 from resolver.errors import ResolverError
 from resolver.store import DownloadRow, DuplicateDestination, Store
 
@@ -29,6 +30,7 @@ def row(name: str, **fields: object) -> DownloadRow:
         root="/m/loras",
         path=f"/m/loras/{name}.safetensors",
         destination=f"/m/loras/{name}.safetensors",
+        stem=name,
         stated_size=None,
         stated_sha256=None,
         owner="me",
@@ -39,7 +41,7 @@ def row(name: str, **fields: object) -> DownloadRow:
 
 def test_rows_come_back_as_they_were_in_order_of_arrival(tmp_path: Path) -> None:
     store = Store(tmp_path / "deep" / "store.sqlite3")
-    rows = [row("b", priority=3, size=7, verified=True, part_state="{}"), row("a")]
+    rows = [row("b", priority=3, size=7, verified=True), row("a")]
     store.add_downloads(rows)
     store.close()
     again = Store(tmp_path / "deep" / "store.sqlite3")
@@ -55,8 +57,8 @@ def test_progress_and_changes_are_kept(tmp_path: Path) -> None:
     store = Store(tmp_path / "s")
     made = row("a")
     store.add_downloads([made])
-    store.save_progress([("a", 5)])
-    assert store.downloads()[0].received == 5
+    store.save_progress([("a", 5, 9)])
+    assert (store.downloads()[0].received, store.downloads()[0].size) == (5, 9)
     assert store.save_download(replace(made, status="failed", error_code="X"), expected="queued")
     assert not store.save_download(replace(made, status="queued"), expected="queued")
     assert store.downloads()[0].error_code == "X"
@@ -74,10 +76,50 @@ def test_two_unfinished_downloads_have_no_common_destination(tmp_path: Path) -> 
         store.save_download(row("a", status="queued"))
 
 
+def test_the_history_is_bounded_and_unfinished_downloads_are_never_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_HISTORY", 3)
+    store = Store(tmp_path / "s")
+    store.add_downloads([row("waiting")])
+    for number, status in enumerate(["completed", "failed", "cancelled", "completed", "failed"]):
+        store.add_downloads([row(str(number), status=status)])
+    assert [found.id for found in store.downloads()] == ["waiting", "4", "3", "2"]
+
+
+def test_completed_downloads_are_found_by_their_content(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s")
+    for name, fields in {
+        "a": {"status": "completed", "sha256": "1"},
+        "b": {"status": "completed", "sha256": "2"},
+        "c": {"status": "failed", "sha256": "1"},
+        "d": {"status": "completed", "sha256": "1"},
+    }.items():
+        store.add_downloads([row(name, **fields)])
+    assert [found.id for found in store.downloads_of("1")] == ["d", "a"]
+
+
+def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "s") as connection:
+        for statement in module._MIGRATIONS[0]:
+            connection.execute(statement)
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute(
+            "INSERT INTO downloads (id, folder, filename, url, mirrors, root, path, destination, status, "
+            "priority, received, verified, owner, created_at) VALUES ('a', 'loras', 'a', 'u', '[]', '/', "
+            "'/a', '/a', 'paused', 0, 7, 0, 'me', 1.0)"
+        )
+    connection.close()
+    (found,) = Store(tmp_path / "s").downloads()
+    assert (found.id, found.stem, found.received) == ("a", "a", 7)
+    assert list(tmp_path.glob("s.damaged-*")) == []
+
+
 def test_downloads_change_hands(tmp_path: Path) -> None:
     store = Store(tmp_path / "s")
     store.add_downloads([row("a", owner="x"), row("b", owner="x", status="failed"), row("c", owner="y")])
     store.adopt_downloads("x", "me")
+    assert store.downloads()[-1].owner == "x", "what is finished keeps its owner"
     assert [(r.id, r.owner) for r in store.unfinished_downloads()] == [("a", "me"), ("c", "y")]
 
 
@@ -148,7 +190,7 @@ def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
     store.add_downloads([row("a")])
     with pytest.raises(KeyError):
         fail()
-    thread = threading.Thread(target=store.save_progress, args=([("a", 1)],))
+    thread = threading.Thread(target=store.save_progress, args=([("a", 1, None)],))
     thread.start()
     thread.join(5)
     assert store.downloads()[0].received == 1

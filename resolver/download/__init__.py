@@ -4,6 +4,10 @@
 ``runner`` takes one download from start to end, ``transfer`` moves the bytes, ``verify`` looks at them,
 ``publish`` gives the file its name, ``journal`` writes down what happened and tells it.
 
+For company: ``place`` names destination and part so that everybody finds them, ``claims`` says which
+process works on which, ``sidecar`` tells of what a part is, ``copies`` takes what is on a disk already,
+``existing`` compares a file that is there with a server's, ``orphans`` finds what nobody goes on with.
+
 Codes of the errors, and what each asks of the user. Refused at once, before anything is downloaded:
 
 =====================  ==============================================================================
@@ -48,8 +52,10 @@ DISK_ERROR             check the disk
 STORE_UNAVAILABLE      make room for, or give access to, the program's own records
 =====================  ==============================================================================
 
+A queued download with ``DOWNLOADING_ELSEWHERE`` waits for another process that downloads to the same place.
+
 Answers to commands: ``DOWNLOAD_UNKNOWN`` (no such download), ``WRONG_STATE`` (not possible in its
-present state).
+present state), ``PART_UNKNOWN`` (no such part file), ``PART_IN_USE`` (a download goes on with it).
 """
 
 from .queue import DownloadQueue

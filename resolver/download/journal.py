@@ -46,16 +46,6 @@ class Journal:
         async with job.writing:
             await self._write(job, replace(job.row))
 
-    async def write_for_sure(self, job: Job) -> None:
-        """The same where what follows relies on it. Raises ``ResolverError`` (``STORE_UNAVAILABLE``)."""
-        await self.write(job)
-        if job.unwritten:
-            raise ResolverError(
-                "The program's own records cannot be written, so this would not survive a restart. Is the "
-                "disk full? See the log.",
-                code="STORE_UNAVAILABLE",
-            )
-
     async def _write(self, job: Job, row: DownloadRow) -> None:
         try:
             await in_thread(self._store.save_download, row)
@@ -65,7 +55,7 @@ class Journal:
             log.warning("Download %s (%s) cannot be written to the store: %s", row.id, row.status, failure)
 
     async def write_progress(self, jobs: Sequence[Job]) -> None:
-        progress = [(job.row.id, job.row.received) for job in jobs]
+        progress = [(job.row.id, job.row.received, job.row.size) for job in jobs]
         try:
             await in_thread(self._store.save_progress, progress)
         except sqlite3.Error as failure:

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 
 
 class BandwidthLimiter:
     """At most ``rate`` bytes a second over all callers, first come, first served; None is no limit.
 
-    Each caller books the time its bytes take after all bookings before it, and sleeps until it ends.
+    ``rate`` may be set anew at any time and counts from the next booking on. Each caller books the time
+    its bytes take after all bookings before it, and sleeps until it ends. Thread-safe.
     """
 
     def __init__(self, rate: float | None) -> None:
-        self._rate = rate
+        self.rate = rate
         self._booked_until = 0.0
+        self._lock = threading.Lock()
 
     @property
     def chunk(self) -> int | None:
         """How many bytes to take at a time so that several downloads share smoothly; None: any number."""
-        return None if self._rate is None else max(16 * 1024, min(1 << 20, int(self._rate / 8)))
+        rate = self.rate
+        return None if rate is None else max(16 * 1024, min(1 << 20, int(rate / 16)))
+
+    def book(self, amount: int) -> float:
+        """Seconds to wait until ``amount`` bytes more are within the limit."""
+        rate = self.rate
+        if rate is None:
+            return 0.0
+        with self._lock:
+            now = time.monotonic()
+            self._booked_until = max(self._booked_until, now) + amount / rate
+            return self._booked_until - now
 
     async def take(self, amount: int) -> None:
         """Return once ``amount`` bytes more are within the limit."""
-        if self._rate is None:
-            return
-        now = time.monotonic()
-        self._booked_until = max(self._booked_until, now) + amount / self._rate
-        await asyncio.sleep(self._booked_until - now)
+        if (seconds := self.book(amount)) > 0:
+            await asyncio.sleep(seconds)

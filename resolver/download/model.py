@@ -11,7 +11,9 @@ from pathlib import Path
 from ..names import ModelName
 from ..schemas import Download, DownloadErrorBody, DownloadStatus
 from ..store import DownloadRow
-from .part import part_path
+from .claims import Claim
+from .part import allocated, part_path
+from .transfer import PartState
 
 UNFINISHED: frozenset[DownloadStatus] = frozenset({"queued", "active", "paused", "verifying"})
 
@@ -19,16 +21,17 @@ _SMOOTHING_SECONDS = 3.0
 
 
 class SpeedMeter:
-    """Bytes per second, smoothed exponentially over about three seconds."""
+    """Bytes per second, smoothed exponentially over about three seconds, and how many connections."""
 
     def __init__(self) -> None:
         self.speed = 0.0
+        self.connections = 0
         self._bytes = 0
         self._time = 0.0
         self._started = False
 
     def start(self, received: int) -> None:
-        self.speed = 0.0
+        self.speed, self.connections = 0.0, 0
         self._bytes, self._time, self._started = received, time.monotonic(), False
 
     def update(self, received: int) -> None:
@@ -48,7 +51,10 @@ class SpeedMeter:
 class Job:
     """An unfinished download of this process. Touched on the loop only.
 
-    ``url``: with the tokens of its own that the row must not hold; after a restart they are gone.
+    ``url``, ``mirrors``: with the tokens of their own that the row must not hold; after a restart they
+    are gone. ``part_state``: of which content the part file is, as far as is known. ``claim``: the right
+    to work on that part, while it is run; ``is_alone``: that it keeps others off. ``avoid``: those of the
+    URLs that brought a wrong file.
     ``unwritten``: that the store does not know the row as it is, because it could not be written.
     ``settling``: the task must not be cancelled now, only waited for (a file is being published, or a
     status written). ``not_before``: loop time until which a retry waits. ``failures``: attempts in a
@@ -59,6 +65,11 @@ class Job:
 
     row: DownloadRow
     url: str = field(repr=False)
+    mirrors: tuple[str, ...] = field(repr=False)
+    part_state: PartState | None = None
+    claim: Claim | None = None
+    is_alone: bool = True
+    avoid: frozenset[str] = field(default=frozenset(), repr=False)
     task: asyncio.Task[None] | None = None
     settling: bool = False
     unwritten: bool = False
@@ -79,21 +90,28 @@ class Job:
 
     @property
     def part(self) -> Path:
-        return part_path(self.root, self.row.id)
+        return parts_of(self.row)[0 if self.is_alone else 1]
 
     @property
     def is_waiting(self) -> bool:
         """Whether it may be started: it is queued, and no command is just changing that."""
         return self.row.status == "queued" and self.task is None and not self.control.locked()
 
-    @property
-    def remaining(self) -> int:
-        return remaining(self.row)
+
+def parts_of(row: DownloadRow) -> tuple[Path, Path]:
+    """The part that any process goes on with, and the one of this download alone for where nothing locks."""
+    root = Path(row.root)
+    return part_path(root, row.stem), part_path(root, f"{row.stem}-{row.id}")
 
 
 def remaining(row: DownloadRow) -> int:
     """Bytes still to come, as far as is known."""
     return max(0, (row.size or 0) - row.received)
+
+
+def to_come(row: DownloadRow) -> int:
+    """Bytes that ``row`` will still take from the disk; what is set aside for its part is taken. Blocks."""
+    return max(0, (row.size or 0) - max(allocated(part) for part in parts_of(row)))
 
 
 def as_download(row: DownloadRow, meter: SpeedMeter | None = None) -> Download:
@@ -113,6 +131,7 @@ def as_download(row: DownloadRow, meter: SpeedMeter | None = None) -> Download:
         received=row.received,
         speed=speed,
         eta=eta,
+        connections=meter.connections if meter is not None and row.status == "active" else 0,
         sha256=row.sha256,
         verified=row.verified,
         error=error,

@@ -1,15 +1,18 @@
 """The part file: what has arrived of a download, under a name that no model list shows.
 
-It lies at ``<root>/.model-resolver/.git/<download id>.part``. Inside the root, because the final
-rename must not cross file systems and nothing is written outside the roots. In a directory called
-``.git``, because that is the one name ComfyUI's listing skips (``folder_paths.recursive_search``):
-a folder configured without extensions lists every file it can see, whatever its ending.
+It lies at ``<root>/.model-resolver/.git/<stem>.part``. Inside the root, because the final rename must
+not cross file systems and nothing is written outside the roots. In a directory called ``.git``, because
+that is the one name ComfyUI's listing skips (``folder_paths.recursive_search``): a folder configured
+without extensions lists every file it can see, whatever its ending. The stem is the destination's
+(``place.py``), so that another process with a store of its own finds the same part.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,16 +22,27 @@ from .threads import StopSign
 _HELPER, _HIDDEN = ".model-resolver", ".git"
 _READ = 4 << 20
 _OPEN_TRIES = 100
+BESIDE_PART = (".json", ".new", ".pieces")
+"""Endings of what is written down beside a part file, under the same stem: of which content it is, and
+which pieces of it have arrived."""
 
 
-def part_path(root: Path, download_id: str) -> Path:
-    return root / _HELPER / _HIDDEN / f"{download_id}.part"
+def helper_directory(root: Path) -> Path:
+    return root / _HELPER / _HIDDEN
+
+
+def part_path(root: Path, stem: str) -> Path:
+    return helper_directory(root) / f"{stem}.part"
 
 
 def discard_part(path: Path) -> None:
-    """Remove a part file, if there is one, and the helper directories once they are empty."""
-    with suppress(FileNotFoundError, NotADirectoryError):
-        os.unlink(path)
+    """Remove a part file and what is known of it, if there is one, and the helper directories once empty.
+
+    The part goes first: what is left after a crash says nothing without it.
+    """
+    for ending in (".part", *BESIDE_PART):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.unlink(path.with_suffix(ending))
     remove_helper_directories(path)
 
 
@@ -39,12 +53,40 @@ def remove_helper_directories(path: Path) -> None:
         os.rmdir(path.parent.parent)
 
 
+def make_helper_directories(path: Path) -> None:
+    """Make the directories for part file ``path``.
+
+    Raises ``UnsafeName`` where a link stands in for one, and ``OSError``. They may be gone again at the
+    next moment: another download removes them when they are empty to it.
+    """
+    _require_no_links(path.parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _require_no_links(path.parent)
+
+
+def is_linked_away(directory: Path) -> bool:
+    """Whether helper directory ``directory``, or the one above it, is a link."""
+    root = os.path.realpath(directory.parents[1])
+    return Path(os.path.realpath(directory)) != Path(root, _HELPER, _HIDDEN)
+
+
+def _require_no_links(directory: Path) -> None:
+    if is_linked_away(directory):
+        raise UnsafeName(
+            f"{directory} is a link that leads elsewhere. Remove it.",
+            reason="a link leads out of the model folder",
+        )
+
+
 class PartFile:
-    """A part file and the SHA-256 of what it holds. Methods block; one thread at a time."""
+    """A part file and the SHA-256 of what it holds. Methods block; one thread at a time, but for
+    ``write_at`` and ``read_at``. ``length``: how long it is; ``hashed``: how much of it the hash is of.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.length = 0
+        self.hashed = 0
         self._file: int | None = None
         self._hash = hashlib.sha256()
 
@@ -56,10 +98,8 @@ class PartFile:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
         flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
         for attempt in range(_OPEN_TRIES):
-            self._require_no_links()
             try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._require_no_links()
+                make_helper_directories(self.path)
                 # The usual permissions: this very file becomes the model.
                 self._file = os.open(self.path, flags, 0o666)
                 break
@@ -68,14 +108,6 @@ class PartFile:
                 if attempt == _OPEN_TRIES - 1:
                     raise
         self.length = os.fstat(self._descriptor).st_size
-
-    def _require_no_links(self) -> None:
-        root = os.path.realpath(self.path.parents[2])
-        if Path(os.path.realpath(self.path.parent)) != Path(root, _HELPER, _HIDDEN):
-            raise UnsafeName(
-                f"{self.path.parent} is a link that leads elsewhere. Remove it.",
-                reason="a link leads out of the model folder",
-            )
 
     def rehash(self, stop: StopSign) -> None:
         """Read what is there, to go on hashing behind it."""
@@ -86,14 +118,45 @@ class PartFile:
             stop.check()
             self._hash.update(block)
             done += len(block)
-        self.length = done
+        self.length = self.hashed = done
 
     def restart(self) -> None:
         """Forget what is there."""
         os.ftruncate(self._descriptor, 0)
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         self._hash = hashlib.sha256()
-        self.length = 0
+        self.length = self.hashed = 0
+
+    def reserve(self, size: int) -> None:
+        """Make it ``size`` bytes long, and have the disk set the space aside where it can.
+
+        Raises ``OSError``, also where there is not that much space; then it is as long as before.
+        """
+        length = os.fstat(self._descriptor).st_size
+        allocate = getattr(os, "posix_fallocate", None)
+        try:
+            if allocate is None:
+                raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+            allocate(self._descriptor, 0, size)
+        except OSError as error:
+            os.ftruncate(self._descriptor, length)
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV):
+                raise
+        os.ftruncate(self._descriptor, size)
+
+    def write_at(self, offset: int, data: memoryview) -> None:
+        """Write all of ``data`` at ``offset``. Several threads may do so at a time."""
+        while data:
+            written = _write_at(self._descriptor, data, offset)
+            data, offset = data[written:], offset + written
+
+    def read_at(self, offset: int, into: memoryview) -> int:
+        """Fill ``into`` from ``offset`` on; how many bytes there were."""
+        return _read_at(self._descriptor, into, offset)
+
+    def sync(self) -> None:
+        """Bring what has been written to the disk."""
+        sync_data(self._descriptor)
 
     def write(self, data: bytes) -> None:
         """Append ``data``. What a failure leaves is a shorter, still correct prefix."""
@@ -102,7 +165,7 @@ class PartFile:
             written = os.write(self._descriptor, rest)
             rest = rest[written:]
         self._hash.update(data)
-        self.length += len(data)
+        self.length = self.hashed = self.length + len(data)
 
     @property
     def sha256(self) -> str:
@@ -124,3 +187,49 @@ class PartFile:
     def _descriptor(self) -> int:
         assert self._file is not None, "the part file is not open"
         return self._file
+
+
+if hasattr(os, "pwrite"):
+
+    def _write_at(descriptor: int, data: memoryview, offset: int) -> int:
+        return os.pwrite(descriptor, data, offset)
+
+    def _read_at(descriptor: int, into: memoryview, offset: int) -> int:
+        return (
+            os.preadv(descriptor, [into], offset)
+            if hasattr(os, "preadv")
+            else _copied(os.pread(descriptor, len(into), offset), into)
+        )
+
+    def _copied(data: bytes, into: memoryview) -> int:
+        into[: len(data)] = data
+        return len(data)
+
+else:  # Windows: a file has one position, which all its users share.
+    _position = threading.Lock()
+
+    def _write_at(descriptor: int, data: memoryview, offset: int) -> int:
+        with _position:
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            return os.write(descriptor, data)
+
+    def _read_at(descriptor: int, into: memoryview, offset: int) -> int:
+        with _position:
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            data = os.read(descriptor, len(into))
+        into[: len(data)] = data
+        return len(data)
+
+
+def sync_data(descriptor: int) -> None:
+    """``fdatasync`` where there is one."""
+    getattr(os, "fdatasync", os.fsync)(descriptor)
+
+
+def allocated(path: Path) -> int:
+    """Bytes of the disk that ``path`` takes already; 0 where it does not exist."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0
+    return int(getattr(found, "st_blocks", 0)) * 512 or found.st_size

@@ -18,7 +18,8 @@ from ..net.policy import UrlPolicy
 from ..net.urls import redact
 from ..schemas import DownloadItem
 from ..store import DownloadRow
-from .model import remaining
+from .model import to_come
+from .place import place_of
 from .space import device_of, require_space
 
 MODEL_EXTENSIONS = frozenset(
@@ -40,10 +41,11 @@ _PROGRAMS = frozenset(
 
 @dataclass(frozen=True)
 class Planned:
-    """A row to be, and the URL with the secrets a row must not hold."""
+    """A row to be, and the URLs with the secrets a row must not hold."""
 
     row: DownloadRow
     url: str = field(repr=False)
+    mirrors: tuple[str, ...] = field(repr=False)
 
 
 def plan_items(host: Host, policy: UrlPolicy, items: Sequence[DownloadItem], owner: str) -> list[Planned]:
@@ -82,7 +84,7 @@ def require_space_for(new: Sequence[DownloadRow], waiting: Sequence[DownloadRow]
     """
     needed: dict[int, int] = defaultdict(int)
     for row in (*new, *waiting):
-        needed[device_of(Path(row.root))] += remaining(row)
+        needed[device_of(Path(row.root))] += to_come(row)
     for row in new:
         require_space(Path(row.root), needed[device_of(Path(row.root))], reserve)
 
@@ -118,6 +120,7 @@ def _plan_item(host: Host, policy: UrlPolicy, item: DownloadItem, owner: str) ->
         )
     _check_existing(spec, name, target, item)
     sha256 = item.sha256.lower() if item.sha256 else None
+    place = place_of(root, target)
     row = DownloadRow(
         id=uuid.uuid4().hex[:16],
         folder=spec.name,
@@ -126,7 +129,8 @@ def _plan_item(host: Host, policy: UrlPolicy, item: DownloadItem, owner: str) ->
         mirrors=tuple(redact(mirror) for mirror in item.mirrors),
         root=str(root),
         path=str(target),
-        destination=os.path.normcase(os.path.join(os.path.realpath(target.parent), target.name)),
+        destination=place.destination,
+        stem=place.stem,
         stated_size=item.size,
         stated_sha256=sha256,
         owner=owner,
@@ -135,7 +139,7 @@ def _plan_item(host: Host, policy: UrlPolicy, item: DownloadItem, owner: str) ->
         size=item.size,
         sha256=sha256,
     )
-    return Planned(row, item.url)
+    return Planned(row, item.url, tuple(item.mirrors))
 
 
 def _check_extension(spec: FolderSpec, name: ModelName) -> None:

@@ -2,13 +2,16 @@
 
 One queue runs on one event loop; all its methods are called there. A download is in memory (a ``Job``)
 while it is unfinished, else only in the store. Several processes may have queues over one store: each
-works on its own downloads, shows all of them, and adopts those of a process that is gone.
+works on its own downloads, shows all of them, and adopts those of a process that is gone. Others may
+have stores of their own and the same model folders: then whoever has the claim on a destination works
+on it, and the others wait for the file or, if its process ends, for the claim.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -18,19 +21,24 @@ from pathlib import Path
 from ..errors import Conflict, DownloadError, NotFound, ResolverError
 from ..host import Host
 from ..net.client import HttpClient
-from ..schemas import Download, DownloadItem, DownloadStatus
+from ..schemas import Download, DownloadItem, DownloadStatus, Part
 from ..settings import Settings
 from ..store import DownloadRow, DuplicateDestination, Store
+from . import orphans
+from .claims import Claim
+from .copies import KnownFiles, LocalFirst
 from .journal import Journal, OnEvent
 from .limiter import BandwidthLimiter
-from .model import UNFINISHED, Job, as_download
+from .model import UNFINISHED, Job, as_download, parts_of
 from .owner import Owner
-from .part import discard_part, part_path
-from .plan import duplicate_download, plan_items, require_space_for
+from .plan import duplicate_download, plan_items
+from .records import Records
 from .retries import RetryPolicy
 from .runner import Runner
+from .segmented import SegmentedTransfer
+from .space import disk_error
 from .threads import in_thread, to_the_end
-from .transfer import SingleConnection, Transfer
+from .transfer import Transfer
 
 log = logging.getLogger(__name__)
 
@@ -40,13 +48,21 @@ OnCompleted = Callable[[Download], None]
 # ``DownloadQueue.list`` hides the builtin from annotations in its class.
 Downloads = list[Download]
 Jobs = list[Job]
+Rows = list[DownloadRow]
+Parts = list[Part]
 
 _EVENT_SECONDS = 0.25
 _TICKS_PER_SAVE = 8
+_LOOK_AGAIN_SECONDS = 0.5
+_LOOK_ROUND_SECONDS = 5.0
+_ORPHAN_SECONDS = 600.0
 
 
 class DownloadQueue:
-    """``transfer``: how bytes are fetched, by default over one connection."""
+    """``transfer``: how bytes are fetched, by default over as many connections as help.
+
+    ``known_files``: where else than among the downloads to look for a content that is wanted again.
+    """
 
     def __init__(
         self,
@@ -58,6 +74,7 @@ class DownloadQueue:
         *,
         on_completed: OnCompleted | None = None,
         transfer: Transfer | None = None,
+        known_files: KnownFiles | None = None,
         retry_policy: RetryPolicy | None = None,
     ) -> None:
         self._store = store
@@ -68,15 +85,25 @@ class DownloadQueue:
         self._on_completed = on_completed
         self._retry_policy = retry_policy or RetryPolicy()
         self._owner = Owner(store.path.parent)
+        self._records = Records(store, self._owner, settings.disk_reserve)
         self._jobs: dict[str, Job] = {}
         # Finished, but the store does not know it yet.
         self._unwritten: dict[str, Job] = {}
         self._running = False
         self._ticker: asyncio.Task[None] | None = None
+        self._background: set[asyncio.Task[None]] = set()
         self._submitting = asyncio.Lock()
+        self._limiter = BandwidthLimiter(settings.bandwidth_limit)
+        fetch = transfer or SegmentedTransfer(
+            client,
+            self._limiter,
+            connections=settings.connections_per_download,
+            silence=settings.download_timeout,
+            retry_policy=self._retry_policy,
+        )
         self._runner = Runner(
             client,
-            transfer or SingleConnection(client, BandwidthLimiter(settings.bandwidth_limit)),
+            LocalFirst(fetch, store, known_files),
             self._journal,
             settings.disk_reserve,
             self._active,
@@ -87,18 +114,23 @@ class DownloadQueue:
     @to_the_end
     async def start(self) -> None:
         """Take up what this or a dead process left unfinished; paused downloads stay paused."""
-        rows = await in_thread(self._adopt)
-        for row in rows:
-            job = self._jobs[row.id] = Job(row, row.url)
-            if row.status in ("active", "verifying"):
-                await self._journal.move(job, "queued")
+        await in_thread(self._owner.take)
+        rows = await in_thread(self._records.own)
+        await self._take_up([*rows, *await in_thread(self._records.adopt)])
         self._running = True
+        for work in (self._look_round(), self._sweep()):
+            task = asyncio.ensure_future(work)
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)
         self._pump()
 
     @to_the_end
     async def stop(self) -> None:
         """End all work in a state that ``start`` goes on from, here or in another process."""
         self._running = False
+        for task in list(self._background):
+            task.cancel()
+            await asyncio.wait({task})
         for job in list(self._active()):
             async with job.control:
                 await self._interrupt(job)
@@ -119,8 +151,8 @@ class DownloadQueue:
             policy = self._client.policy
             planned = await in_thread(plan_items, self._host, policy, items, self._owner.id)
             rows = [plan.row for plan in planned]
-            await in_thread(self._add, rows)
-        jobs = [Job(plan.row, plan.url) for plan in planned]
+            await in_thread(self._records.add, rows)
+        jobs = [Job(plan.row, plan.url, plan.mirrors) for plan in planned]
         for job in jobs:
             self._jobs[job.row.id] = job
             self._journal.tell(job)
@@ -128,7 +160,8 @@ class DownloadQueue:
         return [as_download(job.row) for job in jobs]
 
     async def list(self) -> Downloads:
-        """All downloads, also finished ones and those of other processes, in order of arrival."""
+        """All downloads, also those of other processes: the unfinished ones in order of arrival, then the
+        finished ones, the newest first."""
         await self._write_late()
         rows = await in_thread(self._store.downloads)
         return [self._show(row) for row in rows]
@@ -141,13 +174,32 @@ class DownloadQueue:
         active = len(self._active())
         return active, sum(job.row.status == "queued" for job in self._jobs.values())
 
+    def set_bandwidth_limit(self, rate: float | None) -> None:
+        """Let all downloads together take ``rate`` bytes a second from now on; None is no limit."""
+        self._limiter.rate = rate
+
+    async def orphans(self) -> Parts:
+        """What has arrived of downloads that nobody goes on with; see ``orphans.orphan_parts``."""
+        before = time.time() - _ORPHAN_SECONDS
+        return await in_thread(
+            lambda: orphans.orphan_parts(self._host, self._records.wanted_parts(), older_than=before)
+        )
+
+    @to_the_end
+    async def remove_orphan(self, part_id: str) -> None:
+        """Remove one of ``orphans``; raises as ``orphans.remove_orphan``."""
+        try:
+            await in_thread(lambda: orphans.remove_orphan(self._host, self._records.wanted_parts(), part_id))
+        except OSError as error:
+            raise disk_error(error, Path(error.filename or ".")) from error
+
     @to_the_end
     async def remove(self, download_id: str) -> None:
         """Drop a finished download from the history; the model it brought stays."""
         row = await self._row(download_id)
         if row.status in UNFINISHED:
             raise _wrong_state(row, "removed")
-        await in_thread(discard_part, part_path(Path(row.root), row.id))
+        await in_thread(self._records.discard_part, row)
         await in_thread(self._store.delete_download, download_id)
 
     @to_the_end
@@ -182,8 +234,8 @@ class DownloadQueue:
             await self._interrupt(job)
             if job.row.status in ("completed", "cancelled"):
                 raise _wrong_state(job.row, "cancelled")
-            await in_thread(discard_part, job.part)
-            job.row.part_state, job.row.received = None, 0
+            await in_thread(self._records.discard_part, job.row)
+            job.part_state, job.row.received = None, 0
             await self._journal.move(job, "cancelled")
             self._leave(job)
         self._pump()
@@ -254,10 +306,18 @@ class DownloadQueue:
         if not self._running:
             return
         loop = asyncio.get_running_loop()
-        free = self._settings.max_concurrent_downloads - len(self._active())
+        active = self._active()
+        free = self._settings.max_concurrent_downloads - len(active)
+        coming = {job.row.sha256 for job in active} - {None}
         ready = [job for job in self._jobs.values() if job.is_waiting and job.not_before <= loop.time()]
-        for job in sorted(ready, key=lambda job: (-job.row.priority, job.row.seq))[: max(0, free)]:
-            job.task = loop.create_task(self._drive(job), name=f"download {job.row.id}")
+        for job in sorted(ready, key=lambda job: (-job.row.priority, job.row.seq)):
+            if free <= 0:
+                break
+            # What is on its way already is fetched once: this one starts when that one has ended.
+            if job.row.sha256 is None or job.row.sha256 not in coming:
+                coming.add(job.row.sha256)
+                job.task = loop.create_task(self._drive(job), name=f"download {job.row.id}")
+                free -= 1
         if self._active() and self._ticker is None:
             self._ticker = loop.create_task(self._tick())
 
@@ -266,7 +326,8 @@ class DownloadQueue:
         before = job.row.received
         try:
             try:
-                await self._runner.run(job)
+                if not await self._run_claimed(job):
+                    return
             except ResolverError as error:
                 await self._after_failure(job, error, progress=job.row.received > before)
             except Exception as error:
@@ -283,15 +344,39 @@ class DownloadQueue:
             job.settling = False
             self._pump()
 
+    async def _run_claimed(self, job: Job) -> bool:
+        """Run ``job``, unless another process works on this destination: then it waits for that one."""
+        claim = Claim(parts_of(job.row)[0])
+        try:
+            try:
+                is_taken = await in_thread(claim.take)
+            except OSError as error:
+                raise disk_error(error, job.part) from error
+            if is_taken:
+                job.claim, job.is_alone = claim, claim.is_exclusive
+                await self._runner.run(job)
+                return True
+        finally:
+            job.claim = None
+            if claim.is_taken:  # not given back on completion
+                await in_thread(claim.release)
+        job.settling = True
+        self._start_later(job, _LOOK_AGAIN_SECONDS)
+        if job.row.error_code != _ELSEWHERE.code:
+            await self._journal.move(job, "queued", _ELSEWHERE)
+        return False
+
+    def _start_later(self, job: Job, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        job.not_before = loop.time() + seconds
+        loop.call_later(seconds, self._pump)
+
     async def _after_failure(self, job: Job, error: ResolverError, *, progress: bool) -> None:
         job.settling = True
         job.failures = 1 if progress else job.failures + 1
         retry = error if isinstance(error, DownloadError) and error.retryable else None
         if retry and job.failures < self._retry_policy.attempts:
-            delay = self._retry_policy.delay(job.failures, retry.retry_after)
-            loop = asyncio.get_running_loop()
-            job.not_before = loop.time() + delay
-            loop.call_later(delay, self._pump)
+            self._start_later(job, self._retry_policy.delay(job.failures, retry.retry_after))
             await self._journal.move(job, "queued", error)
             return
         await self._journal.move(job, "failed", error)
@@ -341,23 +426,29 @@ class DownloadQueue:
                 await self._journal.write_progress(jobs)
         self._ticker = None
 
+    async def _look_round(self) -> None:
+        """Take up what a process leaves unfinished that ends while this one runs."""
+        while True:
+            await asyncio.sleep(_LOOK_ROUND_SECONDS)
+            try:
+                await self._take_up(await in_thread(self._records.adopt))
+            except Exception:
+                log.exception("The downloads of other processes cannot be looked at")
+            self._pump()
+
+    async def _sweep(self) -> None:
+        try:
+            await in_thread(orphans.sweep, self._host)
+        except Exception:
+            log.exception("What crashed processes left behind cannot be looked at")
+
     # --- rows -----------------------------------------------------------------------------------
 
-    def _adopt(self) -> Sequence[DownloadRow]:
-        self._owner.take()
-        owners = {row.owner for row in self._store.unfinished_downloads()} - {self._owner.id}
-        for owner in owners:
-            if self._owner.is_gone(owner):
-                self._store.adopt_downloads(owner, self._owner.id)
-        return [row for row in self._store.unfinished_downloads() if row.owner == self._owner.id]
-
-    def _add(self, rows: Sequence[DownloadRow]) -> None:
-        require_space_for(rows, self._store.unfinished_downloads(), self._settings.disk_reserve)
-        try:
-            self._store.add_downloads(rows)
-        except DuplicateDestination:
-            taken = {row.destination for row in self._store.unfinished_downloads()}
-            raise duplicate_download(next((r for r in rows if r.destination in taken), rows[0])) from None
+    async def _take_up(self, rows: Rows) -> None:
+        for row in rows:
+            job = self._jobs[row.id] = Job(row, row.url, row.mirrors)
+            if row.status in ("active", "verifying"):
+                await self._journal.move(job, "queued")
 
     async def _row(self, download_id: str) -> DownloadRow:
         await self._write_late()
@@ -377,7 +468,7 @@ class DownloadQueue:
         row = await self._row(download_id)
         if row.status not in states:
             raise _wrong_state(row, done)
-        return Job(row, row.url)
+        return Job(row, row.url, row.mirrors)
 
     def _show(self, row: DownloadRow) -> Download:
         job = self._jobs.get(row.id) or self._unwritten.get(row.id)
@@ -387,6 +478,12 @@ class DownloadQueue:
     def _give_new_chance(job: Job) -> None:
         job.failures = job.changes = 0
         job.not_before = 0.0
+
+
+_ELSEWHERE = DownloadError(
+    "Another process downloads this file to the same place. This download waits for it.",
+    code="DOWNLOADING_ELSEWHERE",
+)
 
 
 def _wrong_state(row: DownloadRow, done: str) -> Conflict:

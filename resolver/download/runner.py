@@ -4,7 +4,7 @@ Each step may fail and be begun again later, in this process or the next; what i
 the row is consistent between any two of them:
 
 1. a file under the final name already: it is the wanted one by its SHA-256, or in the way
-2. probe: what the server has must be what was asked for, before a byte is fetched
+2. the first answer: what the server has must be what was asked for, before a byte of it is read
 3. the part file is filled (``transfer``); the row knew beforehand of which content its bytes are
 4. verified; then the row knows its SHA-256
 5. published in one step; a crash before the row says so is step 1 next time
@@ -13,20 +13,22 @@ the row is consistent between any two of them:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 from ..errors import DownloadError
 from ..net.client import HttpClient
 from ..net.probe import RemoteFile, probe
+from .existing import equals_by_samples
 from .journal import Journal
-from .model import Job
+from .model import Job, to_come
 from .part import discard_part
 from .plan import file_exists
 from .publish import publish
+from .sidecar import note_part, take_up_part
 from .space import device_of, disk_error, require_space
 from .threads import in_stoppable_thread, in_thread
-from .transfer import Filled, PartState, Plan, Transfer
+from .transfer import Agreed, Filled, PartState, Plan, Transfer
 from .verify import check_content_type, check_sha256, check_structure, sha256_of
 
 _UNKNOWN_SIZE_STEP = 256 << 20
@@ -77,12 +79,10 @@ class Runner:
 
     async def _attempt(self, job: Job) -> None:
         target = Path(job.row.path)
+        await take_up_part(job)
         if await in_thread(os.path.lexists, target):
             await self._accept_existing(job, target)
             return
-        remote = await probe(self._client, job.url)
-        await self._agree(job, remote)
-        await in_thread(self._require_space, job)
         row = job.row
         job.meter.start(row.received)
         plan = Plan(
@@ -91,16 +91,23 @@ class Runner:
             name=job.name,
             size=row.size,
             sha256=row.sha256,
-            state=PartState.from_json(row.part_state) if row.part_state else None,
+            state=job.part_state,
+            mirrors=job.mirrors,
+            avoid=job.avoid,
         )
         try:
-            filled = await self._transfer(plan, _Progress(job, self._journal, self._reserve))
+            filled = await self._transfer(plan, _Progress(job, self._agree_with_space, self._reserve))
         except DownloadError as error:
             if error.code == "CHANGED_ON_SERVER":
                 raise _StartOver(error) from None
             raise
         job.settling = True
-        await self._finish(job, plan, filled, target)
+        await self._finish(job, filled, target)
+
+    async def _agree_with_space(self, job: Job, remote: RemoteFile) -> Agreed:
+        await self._agree(job, remote)
+        await in_thread(self._require_space, job)
+        return Agreed(job.row.size, job.row.sha256)
 
     async def _agree(self, job: Job, remote: RemoteFile) -> None:
         """Compare what the server has with what was asked for and what came before; note what is new."""
@@ -123,7 +130,7 @@ class Runner:
                 expected=row.stated_size,
                 found=remote.size,
             )
-        if row.part_state is not None and (
+        if job.part_state is not None and (
             _differ(row.sha256, remote.sha256) or _differ(row.size, remote.size)
         ):
             raise _StartOver(
@@ -134,26 +141,26 @@ class Runner:
             )
         row.sha256 = row.sha256 or remote.sha256
         row.size = row.size if remote.size is None else remote.size
-        row.received = await in_thread(_length, job.part) if row.part_state else 0
 
     def _require_space(self, job: Job) -> None:
         device = device_of(job.root)
         others = (other for other in self._active() if other is not job)
-        needed = job.remaining + sum(o.remaining for o in others if device_of(o.root) == device)
+        needed = to_come(job.row) + sum(to_come(o.row) for o in others if device_of(o.root) == device)
         require_space(job.root, needed, self._reserve)
 
-    async def _finish(self, job: Job, plan: Plan, filled: Filled, target: Path) -> None:
+    async def _finish(self, job: Job, filled: Filled, target: Path) -> None:
         row = job.row
         row.received = filled.size
         await self._journal.move(job, "verifying")
         try:
-            if plan.sha256 is not None:
-                check_sha256(plan.sha256, filled.sha256)
+            if row.sha256 is not None:
+                check_sha256(row.sha256, filled.sha256)
             else:
                 await in_thread(check_structure, job.part, job.name, whole=filled.whole)
         except DownloadError as error:
-            if filled.resumed:
-                # The part from an earlier attempt may be to blame: fetch it all, once.
+            # The part from an earlier attempt may be to blame, or one of its sources: fetch it all, once.
+            if filled.resumed or error.code == "HASH_MISMATCH":
+                job.avoid |= _suspects(filled.urls, job.url)
                 job.settling = False
                 raise _StartOver(error) from None
             await self._forget_part(job)
@@ -174,25 +181,47 @@ class Runner:
         """The name is taken: by ourselves before a crash, by the same content, or by something else."""
         row = job.row
         if not await in_thread(_same_file, job.part, target):
-            if row.sha256 is None or not await in_thread(_may_equal, target, row.size):
+            if not await in_thread(_may_equal, target, row.size):
                 raise file_exists(target)
             await self._journal.move(job, "verifying")
-            if await in_stoppable_thread(sha256_of, target) != row.sha256:
+            if row.sha256 is None:
+                await self._compare_with_remote(job, target)
+            found = await in_stoppable_thread(sha256_of, target)
+            if row.sha256 not in (None, found):
                 raise file_exists(target)
+            row.sha256 = found
         job.settling = True
         row.size = row.received = await in_thread(os.path.getsize, target)
         await self._complete(job)
 
+    async def _compare_with_remote(self, job: Job, target: Path) -> None:
+        """Where nobody told a hash, ask the server for one or, failing that, for samples of the content.
+
+        Another process that fetched the very same file meanwhile is the usual reason for one being here.
+        """
+        remote = await probe(self._client, job.url)
+        await self._agree(job, remote)
+        if job.row.sha256 is not None:
+            return
+        try:
+            await in_thread(check_structure, target, job.name, whole=remote.size is not None)
+        except DownloadError:
+            raise file_exists(target) from None
+        if not await equals_by_samples(self._client, job.url, target, remote.size):
+            raise file_exists(target)
+
     async def _complete(self, job: Job) -> None:
         await in_thread(discard_part, job.part)
-        job.row.part_state = None
+        if job.claim is not None:
+            await in_thread(job.claim.release)
+        job.part_state = None
         job.row.verified = True
         await self._journal.move(job, "completed")
 
     async def _forget_part(self, job: Job) -> None:
         await in_thread(discard_part, job.part)
         row = job.row
-        row.part_state, row.received = None, 0
+        job.part_state, row.received = None, 0
         row.size, row.sha256 = row.stated_size, row.stated_sha256
         await self._journal.write(job)
 
@@ -200,21 +229,23 @@ class Runner:
 class _Progress:
     """The ``Watcher`` of one transfer."""
 
-    def __init__(self, job: Job, journal: Journal, reserve: int) -> None:
+    def __init__(self, job: Job, agree: Callable[[Job, RemoteFile], Awaitable[Agreed]], reserve: int) -> None:
         self._job = job
-        self._journal = journal
+        self._agree = agree
         self._reserve = reserve
         self._looked_at = 0
 
-    async def begins(self, state: PartState, received: int) -> None:
-        row = self._job.row
-        row.part_state = state.to_json()
-        row.received = received
-        row.size = state.size
-        await self._journal.write_for_sure(self._job)
+    async def agree(self, remote: RemoteFile) -> Agreed:
+        return await self._agree(self._job, remote)
 
-    def advanced(self, received: int) -> None:
+    async def begins(self, state: PartState, received: int) -> None:
         self._job.row.received = received
+        self._job.row.size = state.size
+        await note_part(self._job, state)
+
+    def advanced(self, received: int, connections: int = 1) -> None:
+        self._job.row.received = received
+        self._job.meter.connections = connections
         if self._job.row.size is None and received - self._looked_at >= _UNKNOWN_SIZE_STEP:
             self._looked_at = received
             require_space(self._job.root, 0, self._reserve)
@@ -224,11 +255,9 @@ def _differ(known: object, new: object) -> bool:
     return known is not None and new is not None and known != new
 
 
-def _length(path: Path) -> int:
-    try:
-        return os.path.getsize(path)
-    except FileNotFoundError:
-        return 0
+def _suspects(used: frozenset[str], first: str) -> frozenset[str]:
+    """Which of the URLs that together brought a wrong file are not asked again: the mirrors, if any."""
+    return used - {first} or used
 
 
 def _same_file(part: Path, target: Path) -> bool:

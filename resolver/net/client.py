@@ -8,12 +8,15 @@ aiohttp's exceptions may show whole URLs, so none of them leaves this room: they
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Literal
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -22,10 +25,12 @@ from yarl import URL
 from .. import __version__
 from ..errors import UrlRefused
 from ..settings import HUGGING_FACE, Settings
-from .addresses import parse_host
 from .dns import PublicResolver
 from .faults import error_from_exception, redirect_refused
+from .heads import REDIRECTS, Head
 from .policy import CheckedUrl, Provider, UrlPolicy
+from .proxies import Proxies
+from .wire import Address, Target, WirePool
 
 Credentials = Callable[[Provider], str | None]
 """Asked before every request, so that a token set at run time counts from then on."""
@@ -35,7 +40,6 @@ Follow = Literal["all", "same_origin"]
 USER_AGENT = f"comfyui-model-resolver/{__version__}"
 
 _MAX_REDIRECTS = 8
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CONNECT_SECONDS = 30.0
 _READ_BUFFER = 1 << 20
 _OURS = frozenset({"authorization", "proxy-authorization", "cookie", "host", "user-agent"})
@@ -66,36 +70,15 @@ def _logged_in_token() -> str | None:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Answer(Head):
     """What came back in the end. The body is read from ``response.content`` while the context is open.
 
-    ``url``: the hop that answered. ``start``: the first one. ``provider``: whose origin ``url`` is, if
-    it is one's. ``token_sent``: whether this hop was sent a token.
+    ``hub``: the headers with which Hugging Face sent us to its storage, empty if it did not; they say
+    more of the file than those of storage.
     """
 
     response: aiohttp.ClientResponse
-    url: CheckedUrl
-    start: CheckedUrl
-    provider: Provider | None
-    token_sent: bool
-
-    @property
-    def status(self) -> int:
-        return self.response.status
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return self.response.headers
-
-    @property
-    def is_redirect(self) -> bool:
-        return self.status in _REDIRECTS
-
-    @property
-    def content_length(self) -> int | None:
-        """Bytes of the body as announced; a HEAD's count as well."""
-        text = self.headers.get("Content-Length", "")
-        return int(text) if text.isascii() and text.isdigit() else None
+    hub: Mapping[str, str] = field(default_factory=dict)
 
 
 class HttpClient:
@@ -114,10 +97,12 @@ class HttpClient:
     ) -> None:
         self.policy = UrlPolicy(settings)
         self._credentials = credentials or credentials_from(settings)
-        self._resolver = resolver
-        self._proxies = {"http": settings.http_proxy, "https": settings.https_proxy}
+        self._proxies = Proxies(settings)
         self._silence = settings.download_timeout
         self._session: aiohttp.ClientSession | None = None
+        self._names = PublicResolver(self.policy, exempt=self._proxies.hosts, inner=resolver)
+        self._tls: ssl.SSLContext | None = None
+        self.wires = WirePool()
 
     @asynccontextmanager
     async def open(
@@ -127,8 +112,9 @@ class HttpClient:
         method: str = "GET",
         headers: Mapping[str, str] | None = None,
         follow: Follow = "all",
+        body: bytes | None = None,
     ) -> AsyncIterator[Answer]:
-        """Send a request and yield the answer, whatever its status.
+        """Send a request and yield the answer, whatever its status. ``body``: JSON.
 
         ``follow``: with ``same_origin`` a redirect to another origin is itself the answer. A URL of
         Hugging Face or Civitai is fetched from the endpoint the settings name.
@@ -140,21 +126,33 @@ class HttpClient:
             raise ValueError("these headers are the client's own business")
         start = hop = self.policy.fetch_url(url)
         seen: set[str] = set()
+        hub: Mapping[str, str] = {}
         response: aiohttp.ClientResponse | None = None
         try:
             while True:
                 seen.add(hop.url)
                 provider = self.policy.provider(hop)
                 token = self._credentials(provider) if provider else None
-                response = await self._send(method, hop, headers or {}, token)
+                response = await self._send(method, hop, headers or {}, token, body)
                 target = self._redirect_target(response, hop)
                 if target is None or (follow == "same_origin" and target.origin != hop.origin):
                     break
                 if target.url in seen or len(seen) > _MAX_REDIRECTS:
                     raise redirect_refused(hop, "it redirects in a circle, or too often")
+                if provider == "huggingface":
+                    hub = response.headers
                 response.release()
                 hop = target
-            yield Answer(response, hop, start, provider, token is not None)
+            yield Answer(
+                status=response.status,
+                headers=response.headers,
+                url=hop,
+                start=start,
+                provider=provider,
+                token_sent=token is not None,
+                response=response,
+                hub=hub,
+            )
         except UrlRefused as refused:
             if hop is start:
                 raise
@@ -165,15 +163,70 @@ class HttpClient:
             if response is not None:
                 response.release()
 
+    def account(self, provider: Provider) -> str:
+        """Tells logins apart without saying anything of their tokens; empty without one.
+
+        What a server answers depends on who asks, so remembered answers are kept apart by this.
+        """
+        token = self._credentials(provider)
+        return hashlib.sha256(token.encode()).hexdigest()[:12] if token else ""
+
+    async def target(self, answer: Answer) -> Target:
+        """Where ``answer`` came from, for more connections to the same place: names looked up, token decided.
+
+        Raises ``DownloadError`` (``NETWORK``) and ``UrlRefused``.
+        """
+        url = answer.url
+        token = self._credentials(answer.provider) if answer.provider and answer.token_sent else None
+        headers = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        proxy = self._proxies.of(url)
+        host, port = (url.host, url.port) if proxy is None else self._proxies.place(proxy)
+        try:
+            addresses = await self._addresses(host, port)
+        except OSError as error:
+            raise error_from_exception(error, url) from None
+        return Target(
+            url=url,
+            start=answer.start,
+            provider=answer.provider,
+            addresses=addresses,
+            headers=headers,
+            tls=self._tls_context() if url.scheme == "https" else None,
+            proxy=proxy,
+        )
+
+    async def _addresses(self, host: str, port: int) -> tuple[Address, ...]:
+        try:
+            # Passed the policy as part of the URL.
+            address = ip_address(host)
+        except ValueError:
+            found = await self._names.resolve(host, port)
+            return tuple(
+                (socket.AddressFamily(entry["family"]), (entry["host"], entry["port"])) for entry in found
+            )
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+        return ((family, (str(address), port)),)
+
+    def _tls_context(self) -> ssl.SSLContext:
+        # Made now, not at aiohttp's import, so that SSL_CERT_FILE counts.
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+        return self._tls
+
     async def close(self) -> None:
+        self.wires.close()
         if self._session is not None:
             await self._session.close()
             self._session = None
 
     async def _send(
-        self, method: str, url: CheckedUrl, headers: Mapping[str, str], token: str | None
+        self, method: str, url: CheckedUrl, headers: Mapping[str, str], token: str | None, body: bytes | None
     ) -> aiohttp.ClientResponse:
         sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
+        if body is not None:
+            sent["Content-Type"] = "application/json"
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"
         return await self._open_session().request(
@@ -181,20 +234,14 @@ class HttpClient:
             # As it stands: encoding it anew could break a signature.
             URL(url.url, encoded=True),
             headers=sent,
+            data=body,
             allow_redirects=False,
-            proxy=self._proxy(url),
+            proxy=self._proxies.of(url),
         )
-
-    def _proxy(self, url: CheckedUrl) -> str | None:
-        """No proxy stands between us and our own machine."""
-        _, address = parse_host(url.host)
-        if url.host == "localhost" or (address is not None and address.is_loopback):
-            return None
-        return self._proxies[url.scheme]
 
     def _redirect_target(self, response: aiohttp.ClientResponse, hop: CheckedUrl) -> CheckedUrl | None:
         location = response.headers.get("Location")
-        if response.status not in _REDIRECTS or not location:
+        if response.status not in REDIRECTS or not location:
             return None
         try:
             target = self.policy.check(urljoin(hop.url, location), redirected_by=hop)
@@ -207,14 +254,12 @@ class HttpClient:
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            proxies = {urlsplit(proxy).hostname or "" for proxy in self._proxies.values() if proxy}
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     # The queue decides how much happens at a time, not the pool.
                     limit=0,
-                    resolver=PublicResolver(self.policy, exempt=proxies, inner=self._resolver),
-                    # Made now, not at aiohttp's import, so that SSL_CERT_FILE counts.
-                    ssl=ssl.create_default_context(),
+                    resolver=self._names,
+                    ssl=self._tls_context(),
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(

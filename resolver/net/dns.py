@@ -34,12 +34,15 @@ class PublicResolver(AbstractResolver):
     ) -> None:
         self._policy = policy
         self._exempt = frozenset(exempt)
-        self._inner = inner or ThreadedResolver()
+        self._inner = inner
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         """Raises ``OSError`` where there is no answer, ``UrlRefused`` where none is allowed."""
+        if self._inner is None:
+            # Not before: it belongs to the loop on which it is made.
+            self._inner = ThreadedResolver()
         answers = await self._inner.resolve(host, port, family)
         if host in self._exempt:
             return answers
@@ -60,4 +63,5 @@ class PublicResolver(AbstractResolver):
         return allowed
 
     async def close(self) -> None:
-        await self._inner.close()
+        if self._inner is not None:
+            await self._inner.close()

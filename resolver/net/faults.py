@@ -29,22 +29,19 @@ import ssl
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
 
 import aiohttp
 
 from ..errors import DownloadError
+from .heads import Head
 from .policy import CheckedUrl
 from .urls import page_url, redact
-
-if TYPE_CHECKING:
-    from .client import Answer
 
 _NAMES = {"huggingface": "Hugging Face", "civitai": "Civitai"}
 _SETTINGS = {"huggingface": "CMR_HF_TOKEN", "civitai": "CMR_CIVITAI_API_KEY"}
 
 
-def error_from_response(answer: Answer) -> DownloadError:
+def error_from_response(answer: Head) -> DownloadError:
     """The error an answer stands for whose status is not the one that was hoped for."""
     status, host = answer.status, answer.url.host
     if status == 429:
@@ -68,7 +65,7 @@ def error_from_response(answer: Answer) -> DownloadError:
     return DownloadError(f"{host} answered {status} to {answer.url}.", code="SERVER_REFUSED")
 
 
-def _denied(answer: Answer) -> DownloadError:
+def _denied(answer: Head) -> DownloadError:
     """401 and 403, which mean different things at each place."""
     site = answer.provider
     if site is None:
@@ -111,7 +108,7 @@ def _denied(answer: Answer) -> DownloadError:
     )
 
 
-def _denied_elsewhere(answer: Answer) -> DownloadError:
+def _denied_elsewhere(answer: Head) -> DownloadError:
     if answer.url is not answer.start:
         return DownloadError(
             f"The signed URL at {answer.url.host} is not accepted any more. A fresh one is asked for.",
@@ -129,7 +126,7 @@ def _denied_elsewhere(answer: Answer) -> DownloadError:
     )
 
 
-def _not_found(answer: Answer) -> str:
+def _not_found(answer: Head) -> str:
     reasons = {
         "EntryNotFound": "The repository has no file of this name.",
         "RevisionNotFound": "The repository has no such branch, tag or commit.",

@@ -13,9 +13,10 @@ from urllib.parse import unquote, urlsplit
 
 from .client import Answer, HttpClient
 from .faults import error_from_response
+from .heads import Head
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_CONTENT_RANGE = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes\s+(\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
 # Parsers of aiohttp and of the standard library fail on malformed headers, which servers do send.
 _EXTENDED_NAME = re.compile(r"(?:^|[;\s])filename\*=utf-8'[^']*'([^;\s]+)", re.IGNORECASE)
 _QUOTED_NAME = re.compile(r'(?:^|[;\s])filename="((?:[^"\\]|\\.)*)"', re.IGNORECASE)
@@ -50,30 +51,30 @@ async def probe(client: HttpClient, url: str) -> RemoteFile:
             if answer.status != 200 and not answer.is_redirect:
                 raise error_from_response(answer)
             if not answer.is_redirect or "X-Linked-Size" in answer.headers:
-                return _from_headers(answer)
+                return remote_file(answer)
     elif provider != "civitai":
         async with client.open(url, method="HEAD") as answer:
             if answer.status == 200:
-                return _from_headers(answer)
+                return remote_file(answer)
             if answer.status not in _REFUSED_HEAD or answer.status == 429:
                 raise error_from_response(answer)
     async with client.open(url, headers={"Range": "bytes=0-0"}) as answer:
         if answer.status not in (200, 206):
             raise error_from_response(answer)
-        return _from_headers(answer)
+        return remote_file(answer)
 
 
-def content_range(answer: Answer) -> tuple[int, int, int | None] | None:
+def content_range(head: Head) -> tuple[int, int, int | None] | None:
     """``(first, last, total)`` of ``Content-Range``; total is None for ``*``. None where it is malformed."""
-    match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
+    match = _CONTENT_RANGE.fullmatch(head.headers.get("Content-Range", "").strip())
     if match is None:
         return None
     return int(match[1]), int(match[2]), None if match[3] == "*" else int(match[3])
 
 
-def content_type(answer: Answer) -> str | None:
+def content_type(head: Head) -> str | None:
     """``Text/HTML; charset=utf-8`` -> ``text/html``."""
-    return answer.headers.get("Content-Type", "").partition(";")[0].strip().lower() or None
+    return head.headers.get("Content-Type", "").partition(";")[0].strip().lower() or None
 
 
 def _file_name(disposition: str) -> str | None:
@@ -87,27 +88,28 @@ def _file_name(disposition: str) -> str | None:
     return None
 
 
-def _from_headers(answer: Answer) -> RemoteFile:
+def remote_file(answer: Answer) -> RemoteFile:
+    """What the head of ``answer`` says of the file, and Hugging Face's own words before it."""
     headers = answer.headers
-    linked_size = headers.get("X-Linked-Size", "")
-    linked_etag = headers.get("X-Linked-Etag", "").removeprefix("W/").strip('"').lower()
-    is_hub = answer.provider == "huggingface"
-    sha256 = linked_etag if is_hub and _SHA256.fullmatch(linked_etag) else None
-    if is_hub and linked_size.isascii() and linked_size.isdigit():
+    said = headers if answer.provider == "huggingface" else answer.hub
+    linked_size = said.get("X-Linked-Size", "")
+    linked_etag = said.get("X-Linked-Etag", "").removeprefix("W/").strip('"').lower()
+    sha256 = linked_etag if _SHA256.fullmatch(linked_etag) else None
+    if linked_size.isascii() and linked_size.isdigit():
         size: int | None = int(linked_size)
     elif answer.status == 206:
         limits = content_range(answer)
         size = limits[2] if limits else None
-    elif headers.get("Content-Encoding", "identity") == "identity" and not answer.is_redirect:
+    elif not answer.encoding and not answer.is_redirect:
         size = answer.content_length
     else:
         size = None
     return RemoteFile(
         size=size,
         sha256=sha256,
-        etag=headers.get("X-Linked-Etag" if is_hub else "ETag", headers.get("ETag")),
+        etag=said.get("X-Linked-Etag", headers.get("ETag")),
         filename=_file_name(headers.get("Content-Disposition", "")),
-        commit=headers.get("X-Repo-Commit"),
+        commit=said.get("X-Repo-Commit"),
         accepts_ranges=answer.status == 206 or headers.get("Accept-Ranges", "").lower() == "bytes",
         # The text of a redirect is not the file.
         content_type=None if answer.is_redirect else content_type(answer),

@@ -1,0 +1,53 @@
+"""How many connections a file is worth: more as long as more of them bring more. No I/O, no clock."""
+
+from __future__ import annotations
+
+_FEW = 2
+_WINDOW_SECONDS = 0.2
+# When to try more connections once more: soon, since the first look may deceive, then ever later.
+_AGAIN_SECONDS, _LATEST_AGAIN_SECONDS = 3.0, 30.0
+# Twice as many connections must bring this much more, or the limit lies elsewhere.
+_PAYS = 1.2
+
+
+class Governor:
+    """``most``: never more than that. ``wanted``: how many there should be now."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.wanted = min(_FEW, most)
+        self._climbing = True
+        self._again = _AGAIN_SECONDS
+        self._best = (0.0, self.wanted)
+        self._begun: tuple[float, int] | None = None
+
+    def observe(self, now: float, received: int) -> None:
+        """``received`` bytes are here at ``now``. Call it some ten times a second."""
+        if self._begun is None or received <= self._begun[1]:
+            # The silence before the first byte says nothing of the pace.
+            self._begun = now, received
+            return
+        elapsed = now - self._begun[0]
+        if elapsed < (_WINDOW_SECONDS if self._climbing else self._again):
+            return
+        rate = (received - self._begun[1]) / elapsed
+        self._begun = now, received
+        if not self._climbing:
+            # The line may have become wider: measure, and try once more.
+            self._best = rate, self.wanted
+            self._climb()
+        elif rate >= self._best[0] * _PAYS:
+            self._best = rate, self.wanted
+            self._climb()
+        else:
+            self.wanted, self._climbing = self._best[1], False
+            self._again = min(_LATEST_AGAIN_SECONDS, self._again * 2)
+
+    def retreat(self) -> None:
+        """A server asks for less, or connections to it fail."""
+        self.wanted = max(1, self.wanted // 2)
+        self._climbing, self._begun, self._again = False, None, _LATEST_AGAIN_SECONDS
+
+    def _climb(self) -> None:
+        self._climbing = self.wanted < self._most
+        self.wanted = min(self._most, self.wanted * 2)

@@ -1,0 +1,55 @@
+"""How hosts fare, over all downloads: how many connections each has, and which are to be left alone."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+
+_FAILURES = 6
+
+
+class Hosts:
+    """``most``: connections to one host at a time. A circuit breaker each: a host to which connections
+    fail six times in a row, whoever made them, gets none for ``rest`` seconds, then one as a trial.
+
+    Used on one loop only.
+    """
+
+    def __init__(self, most: int, rest: float = 10.0) -> None:
+        self._most = most
+        self._rest = rest
+        self._open: dict[str, int] = defaultdict(int)
+        self._failures: dict[str, int] = defaultdict(int)
+        self._rests: dict[str, float] = {}
+
+    def may_connect(self, host: str, *, first: bool) -> bool:
+        """Whether one more connection may be opened. ``first``: a download's only one is never too many."""
+        if self._rests.get(host, 0.0) > time.monotonic():
+            return False
+        if self._failures[host] >= _FAILURES and self._open[host]:
+            return False
+        return first or self._open[host] < self._most
+
+    def opened(self, host: str) -> None:
+        self._open[host] += 1
+
+    def closed(self, host: str) -> None:
+        self._open[host] -= 1
+        if self._open[host] <= 0:
+            del self._open[host]
+
+    def worked(self, host: str) -> None:
+        self._failures.pop(host, None)
+        self._rests.pop(host, None)
+
+    def failed(self, host: str, rest: float | None = None) -> None:
+        """A connection failed; ``rest``: seconds the host itself asked to be left alone."""
+        self._failures[host] += 1
+        if self._failures[host] >= _FAILURES:
+            rest = max(rest or 0.0, self._rest)
+        if rest:
+            self._rests[host] = max(self._rests.get(host, 0.0), time.monotonic() + rest)
+
+    def rest(self, host: str) -> float:
+        """Seconds for which ``host`` is left alone."""
+        return max(0.0, self._rests.get(host, 0.0) - time.monotonic())
