@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 NODE_STAMP := node_modules/.ready
 
-.PHONY: demo test bench lint run learned format clean help
+.PHONY: demo test bench bench-download bench-resolve lint run learned format clean help
 
 help:
 	@echo "make demo   resolve the example workflow against the embedded hub (no account, no internet)"
 	@echo "make test   run every test          make lint   check style and types"
 	@echo "make bench  print the figures       make run    standalone server and page"
+	@echo "make bench-download   the figures of downloading, beside aria2c, curl and hf_hub_download"
+	@echo "make bench-resolve    how many models are found online, and how many of them rightly"
 
 $(STAMP): pyproject.toml requirements.txt tools/setup.sh
 	tools/setup.sh "$(PYTHON)" "$(VENV)"
@@ -24,11 +26,19 @@ demo: $(STAMP)
 	$(BIN)/python -m demo.run
 
 test: $(STAMP)
-	tools/browser.sh
+	tools/programs.sh browser redis-server
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 bench: $(STAMP)
 	$(BIN)/python -m bench
+
+# SIZE=4G ROUNDS=5 ONLY=tls,cap choose what; see docs/performance.md. Needs nginx-light, aria2 and curl.
+bench-download: $(STAMP)
+	$(BIN)/python -m bench download
+
+# SHOW=1 shows each model that was not right first.
+bench-resolve: $(STAMP)
+	$(BIN)/python -m bench resolving
 
 lint: $(STAMP) $(NODE_STAMP)
 	$(BIN)/ruff check .

@@ -1,0 +1,90 @@
+"""Our side of a benchmark, in a fresh process: a ``Resolver`` as ComfyUI has one, and its queue.
+
+``python -m bench.driver`` reads one JSON object from standard input: ``root`` (a ComfyUI folder),
+``items`` (as for ``POST downloads``), ``host_loop`` (also be a host whose loop is watched). It prints one
+JSON object. Settings come from the environment. What is begun is taken up again, so that a killed run
+can be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from resolver.app import Resolver
+from resolver.fetch import fetch
+from resolver.host.standalone import StandaloneHost
+from resolver.schemas import Download, DownloadItem
+from resolver.settings import load_settings
+
+
+async def main(job: dict[str, Any]) -> dict[str, Any]:
+    resolver = await asyncio.to_thread(started_resolver, Path(job["root"]))
+    items = [DownloadItem(**item) for item in job["items"]]
+    try:
+        async with AsyncExitStack() as stack:
+            loop_of_host = None
+            if job.get("host_loop"):
+                from .host_loop import WatchedHost
+
+                loop_of_host = await stack.enter_async_context(WatchedHost())
+            gc.collect()
+            idle = _reset_peak()
+            cpu, started = _cpu_seconds(), time.perf_counter()
+            ended = await download(resolver, items)
+            took, cpu = time.perf_counter() - started, _cpu_seconds() - cpu
+            return {
+                "seconds": took,
+                "cpu_seconds": cpu,
+                "peak_bytes": _status("VmHWM") - idle,
+                "ended": [[one.status, one.error.code if one.error else None, one.verified] for one in ended],
+                "host": None if loop_of_host is None else await loop_of_host.figures(),
+            }
+    finally:
+        await asyncio.to_thread(resolver.close)
+
+
+def started_resolver(root: Path) -> Resolver:
+    """As in ComfyUI, in a thread: there is no event loop where it is made."""
+    resolver = Resolver(load_settings(), StandaloneHost(root))
+    resolver.start()
+    return resolver
+
+
+async def download(resolver: Resolver, items: Sequence[DownloadItem]) -> list[Download]:
+    """The downloads for ``items`` once all have ended."""
+    last: dict[str, Download] = {}
+    async for state in resolver.engine.stream(lambda: fetch(resolver, items)):
+        last[state.id] = state
+    return list(last.values())
+
+
+def _cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _reset_peak() -> int:
+    """Let the kernel begin the peak anew; returns the resident bytes now."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def _status(name: str) -> int:
+    """A size in bytes from ``/proc/self/status``."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name + ":"):
+            return int(line.split()[1]) * 1024
+    raise KeyError(name)
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(main(json.load(sys.stdin)))))
