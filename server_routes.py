@@ -78,7 +78,9 @@ async def _start(app: Any) -> None:
 
 def _warm() -> None:
     try:
-        get_resolver().knowledge()
+        resolver = get_resolver()
+        resolver.knowledge()
+        resolver.go_on_hashing()
     except Exception as error:
         # ComfyUI must run all the same; the sidebar shows what is wrong.
         log.error("Model Resolver could not start: %s", error)

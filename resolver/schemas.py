@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
 
 Status = Literal["present", "elsewhere", "missing"]
 Confidence = Literal["exact", "probable", "possible"]
 Evidence = Literal["sha256", "embedded_url", "note_link", "catalog", "exact_name", "similar_name", "size"]
 DownloadStatus = Literal["queued", "active", "paused", "verifying", "completed", "failed", "cancelled"]
+HashAction = Literal["start", "pause", "resume", "cancel"]
 ResolutionState = Literal["resolved", "ambiguous", "not_found"]
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)]
@@ -162,6 +163,17 @@ class ResolveRequest(Schema):
     online: bool = True
 
 
+class EmbedRequest(Schema):
+    """``online``: whether servers may be asked for the hash and size of what the catalogs name."""
+
+    workflow: dict[str, Any]
+    online: bool = True
+
+
+class WorkflowAnswer(RootModel[dict[str, Any]]):
+    """A workflow as the editor saves it."""
+
+
 # --- downloads ----------------------------------------------------------------------------------
 
 
@@ -191,7 +203,10 @@ class DownloadErrorBody(Schema):
 
 
 class Download(Schema):
-    """One file on its way. ``verified``: SHA-256 or, without one, size and structure were checked."""
+    """One file on its way. ``verified``: SHA-256 or, without one, size and structure were checked.
+
+    ``connections``: how many are open for it now.
+    """
 
     id: str
     folder: str
@@ -202,6 +217,7 @@ class Download(Schema):
     received: int = 0
     speed: float = 0.0
     eta: float | None = None
+    connections: int = 0
     sha256: str | None = None
     verified: bool = False
     error: DownloadErrorBody | None = None
@@ -211,6 +227,24 @@ class Download(Schema):
 
 class DownloadsAnswer(Schema):
     downloads: list[Download]
+
+
+class Part(Schema):
+    """What has arrived of a download that nobody goes on with. ``filename``: the model's, where it is known.
+
+    ``size`` in bytes; ``modified``: Unix time of the last write.
+    """
+
+    id: str
+    folder: str
+    filename: str | None
+    path: str
+    size: int
+    modified: float
+
+
+class PartsAnswer(Schema):
+    parts: list[Part]
 
 
 # --- folders, library, health, settings ---------------------------------------------------------
@@ -248,6 +282,51 @@ class LibraryAnswer(Schema):
     total: int
 
 
+class HashRequest(Schema):
+    """``folder``: only that one, all if null; it counts for ``start``. ``resume`` goes on after ``pause``."""
+
+    action: HashAction = "start"
+    folder: FolderName | None = None
+
+
+class Hashing(Schema):
+    """The run of hashing under way, or the last one.
+
+    ``state``: ``waiting`` while downloads or ComfyUI are at work, ``idle`` when nothing runs. ``done`` of
+    ``total`` files, ``bytes_done`` of ``bytes_total``; ``failed`` files could not be read, or were being
+    written to.
+    """
+
+    state: Literal["idle", "running", "waiting", "paused"]
+    folder: str | None
+    done: int
+    total: int
+    bytes_done: int
+    bytes_total: int
+    failed: int
+
+
+class DuplicateGroup(Schema):
+    """One content that takes space on disk ``copies`` times; hard and symbolic links take none.
+
+    ``size``: bytes of one copy; ``wasted``: bytes beyond the first. ``files``: every name of it.
+    """
+
+    sha256: str
+    size: int
+    copies: int
+    wasted: int
+    files: list[LibraryFile]
+
+
+class DuplicatesAnswer(Schema):
+    """What wastes most comes first. ``unhashed``: files of equal size whose content is not known yet."""
+
+    groups: list[DuplicateGroup]
+    wasted: int
+    unhashed: int
+
+
 class HealthMetrics(Schema):
     cpu_percent: float | None
     memory_percent: float | None
@@ -262,6 +341,42 @@ class Health(Schema):
     version: str
     host: str
     metrics: HealthMetrics
+
+
+class CredentialRequest(Schema):
+    token: Annotated[str, StringConstraints(min_length=1, max_length=8192)]
+
+
+class Credential(Schema):
+    """Whether a token is set for a provider, and where it comes from; never the token."""
+
+    provider: Literal["huggingface", "civitai"]
+    set: bool
+    origin: Literal["stored", "settings"] | None
+
+
+class CredentialsAnswer(Schema):
+    credentials: list[Credential]
+
+
+class CredentialCheckRequest(Schema):
+    """``url``: a file that should be to be had with it."""
+
+    url: ShortText | None = None
+
+
+class CredentialCheck(Schema):
+    """``account``: whose token it is; ``scopes``: what it may do, in the provider's words. ``code`` and
+    ``message`` say what is missing, null if nothing is; ``page_url``: where to do something about it.
+    """
+
+    provider: Literal["huggingface", "civitai"]
+    set: bool
+    account: str | None = None
+    scopes: list[str] = Field(default_factory=list)
+    code: str | None = None
+    message: str | None = None
+    page_url: str | None = None
 
 
 class SettingValue(Schema):

@@ -94,7 +94,7 @@ class Settings(BaseSettings):
         300.0, gt=0, description="Seconds without a byte after which a connection is given up."
     )
     connections_per_download: int = Field(
-        8, ge=1, le=64, description="Most connections one file may use (so far downloads use one)."
+        16, ge=1, le=64, description="Most connections one file may use; as many as pay off are opened."
     )
     bandwidth_limit: ByteSize | None = Field(
         None, description="Bytes per second for all downloads together, e.g. 20MB."
@@ -108,6 +108,9 @@ class Settings(BaseSettings):
     trusted_hosts: Hosts = Field(
         (), description="Names (wildcards allowed) under which this server may be called."
     )
+    hash_library: bool = Field(
+        False, description="Hash the model files that have no known hash in the background, at each start."
+    )
     enable_cache: bool = Field(
         True, description="Keep answers of searches in the store (so far nothing is searched online)."
     )
@@ -119,6 +122,11 @@ class Settings(BaseSettings):
     )
     https_proxy: str | None = Field(
         None, validation_alias=AliasChoices("HTTPS_PROXY", "https_proxy"), description="Proxy for https URLs."
+    )
+    no_proxy: str | None = Field(
+        None,
+        validation_alias=AliasChoices("NO_PROXY", "no_proxy"),
+        description="Hosts reached without a proxy: domains, addresses or networks, comma-separated.",
     )
 
     @field_validator("log_level", mode="before")

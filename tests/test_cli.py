@@ -136,6 +136,7 @@ def test_an_unreachable_server_is_said_once_a_model_and_nothing_hangs(root: Path
         str(root),
         "--json",
         CMR_HF_ENDPOINT="http://127.0.0.1:9",
+        CMR_CIVITAI_ENDPOINT="http://127.0.0.1:9",
         CMR_ALLOWED_HOSTS="127.0.0.1:9",
     )
     for resolution in lines(outcome):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import os
+import re
 import time
 import urllib.error
 import urllib.request
@@ -24,6 +27,8 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 TEMPLATE = "basic_switch_node"
 JSON = {"Content-Type": "application/json"}
 NDJSON = "application/x-ndjson"
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+FORM_HEAD = b'--x\r\nContent-Disposition: form-data; name="file"; filename="w"\r\n\r\n'
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +191,58 @@ def test_a_picture_with_a_workflow_may_be_sent(comfyui: ComfyHostProcess) -> Non
     assert [model["id"] for model in analysis["models"]] == ["vae/in-picture.safetensors"]
 
 
+def test_the_models_of_a_file_are_resolved_with_what_its_notes_say(
+    comfyui: ComfyHostProcess, world: World
+) -> None:
+    repo, held = next((repo, file) for repo in world.repos.values() for file in repo.files)
+    link = f"https://huggingface.co/{repo.id}/resolve/main/{held.path}"
+    name = held.path.rsplit("/", 1)[-1]
+    content = workflow(
+        node(1, "VAELoader", [name]),
+        node(2, "MarkdownNote", [f"[the model]({link})"]),
+        node(3, "VAELoader", ["x.pt"]),
+    )
+    info = PngImagePlugin.PngInfo()
+    info.add_text("workflow", json.dumps(content))
+    picture = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(picture, "PNG", pnginfo=info)
+    body = FORM_HEAD + picture.getvalue() + b"\r\n--x--\r\n"
+    assert code(ask(comfyui, "POST", f"{PREFIX}/resolve", body, FORM)) == (415, "CONTENT_TYPE")
+    status, lines = ask(comfyui, "POST", f"{PREFIX}/resolve", body, {**FORM, "X-Model-Resolver": "1"})
+    assert (status, lines.pop()) == (200, {"done": True})
+    found = {line["id"]: line for line in lines}
+    assert set(found) == {f"vae/{name}", "vae/x.pt"}
+    best = found[f"vae/{name}"]["candidates"][0]
+    assert (best["url"], "note_link" in best["evidence"]) == (link, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"{", (400, "WORKFLOW_NOT_JSON")),
+        (b'{"some": "thing"}', (400, "WORKFLOW_NOT_RECOGNISED")),
+        (b"\x89PNG\r\n\x1a\n", (400, "FILE_DAMAGED")),
+        (bytes(64 * 1024 * 1024 + 1), (413, "WORKFLOW_TOO_LARGE")),
+    ],
+)
+@pytest.mark.parametrize("path", ["/analyze", "/resolve"])
+def test_a_file_without_a_workflow_is_refused_with_a_code(
+    comfyui: ComfyHostProcess, path: str, content: bytes, expected: tuple[int, str]
+) -> None:
+    body = FORM_HEAD + content + b"\r\n--x--\r\n"
+    assert code(ask(comfyui, "POST", PREFIX + path, body, {**FORM, "X-Model-Resolver": "1"})) == expected
+
+
+def test_openapi_says_which_bodies_may_be_forms(comfyui: ComfyHostProcess) -> None:
+    _, document = ask(comfyui, "GET", f"{PREFIX}/openapi.json")
+    forms = {
+        path
+        for path, methods in document["paths"].items()
+        if "multipart/form-data" in methods.get("post", {}).get("requestBody", {}).get("content", {})
+    }
+    assert forms == {f"{PREFIX}/analyze", f"{PREFIX}/resolve"}
+
+
 def test_folders_say_where_a_file_would_go(comfyui: ComfyHostProcess) -> None:
     _, answer = ask(comfyui, "GET", f"{PREFIX}/folders")
     folders = {folder["name"]: folder for folder in answer["folders"]}
@@ -194,6 +251,79 @@ def test_folders_say_where_a_file_would_go(comfyui: ComfyHostProcess) -> None:
     outputs = [root for root in folders["checkpoints"]["roots"] if "/output/" in root["path"]]
     assert [root["writable"] for root in outputs] == [False]
     assert all(root["free_bytes"] > 0 for folder in folders.values() for root in folder["roots"])
+
+
+def hash_and_wait(host: ComfyHostProcess, body: Any = None) -> dict[str, Any]:
+    status, state = ask(host, "POST", f"{PREFIX}/library/hash", body)
+    assert status == 200, state
+    deadline = time.monotonic() + 60
+    while state["state"] != "idle":
+        assert time.monotonic() < deadline, state
+        time.sleep(0.05)
+        state = ask(host, "GET", f"{PREFIX}/library/hash")[1]
+    return dict(state)
+
+
+def test_the_library_is_hashed_and_then_judged_by_content(comfyui: ComfyHostProcess) -> None:
+    content = b"the same in both"
+    for place in ("style_models/first.safetensors", "gligen/second.safetensors"):
+        path = comfyui.base / "models" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    sha256 = hashlib.sha256(content).hexdigest()
+
+    def shown() -> dict[str, str | None]:
+        files = ask(comfyui, "GET", f"{PREFIX}/library")[1]["files"]
+        return {file["name"]: file["sha256"] for file in files}
+
+    assert shown()["first.safetensors"] is None
+    state = hash_and_wait(comfyui, {"folder": "style_models"})
+    assert (state["folder"], state["done"], state["total"], state["failed"]) == ("style_models", 1, 1, 0)
+    assert (shown()["first.safetensors"], shown()["second.safetensors"]) == (sha256, None)
+    hash_and_wait(comfyui)
+    assert shown()["second.safetensors"] == sha256
+
+    _, duplicates = ask(comfyui, "GET", f"{PREFIX}/library/duplicates")
+    group = next(group for group in duplicates["groups"] if group["sha256"] == sha256)
+    assert (group["copies"], group["wasted"]) == (2, len(content))
+    assert {file["folder"] for file in group["files"]} == {"style_models", "gligen"}
+    _, found = ask(comfyui, "GET", f"{PREFIX}/library?query={sha256[:10]}")
+    assert {file["name"] for file in found["files"]} == {"first.safetensors", "second.safetensors"}
+
+    stated = metadata("renamed.safetensors", "style_models", hash=sha256, hash_type="SHA256")
+    asked = workflow(node(1, "StyleModelLoader", ["renamed.safetensors"], properties=stated))
+    _, analysis = ask(comfyui, "POST", f"{PREFIX}/analyze", {"workflow": asked})
+    (model,) = analysis["models"]
+    assert model["status"] == "elsewhere"
+    assert [(a["folder"], a["name"], a["same_content"], a["score"]) for a in model["alternatives"]] == [
+        ("style_models", "first.safetensors", True, 1.0),
+        ("gligen", "second.safetensors", True, 0.85),
+    ]
+
+
+def test_hashing_is_paused_resumed_and_cancelled_by_request(comfyui: ComfyHostProcess) -> None:
+    endless = comfyui.base / "models/gligen/endless.safetensors"
+    endless.write_bytes(b"")
+    os.truncate(endless, 1 << 40)  # more than can be read during the test
+
+    def tell(action: str, **extra: str) -> Any:
+        return ask(comfyui, "POST", f"{PREFIX}/library/hash", {"action": action, **extra})[1]
+
+    try:
+        tell("start")
+        paused = tell("pause")
+        assert paused["state"] == "paused"
+        refused = ask(comfyui, "POST", f"{PREFIX}/library/hash", {"folder": "vae"})
+        assert code(refused) == (409, "HASHING_RUNS")
+        # Whether ComfyUI or a download is at work, it may be waiting.
+        assert tell("resume")["state"] in ("running", "waiting")
+        with urllib.request.urlopen(f"{comfyui.url}{PREFIX}/events", timeout=30) as events:
+            told = next(json.loads(line.removeprefix(b"data: ")) for line in events if b'"hashing"' in line)
+        assert set(told["hashing"]) >= {"state", "done", "total", "bytes_done", "bytes_total"}
+    finally:
+        ended = tell("cancel")
+        endless.unlink()
+    assert (ended["state"], ended["done"] < ended["total"]) == ("idle", True)
 
 
 def test_settings_show_no_secret(comfyui: ComfyHostProcess) -> None:
@@ -228,6 +358,8 @@ def test_openapi_describes_every_route(comfyui: ComfyHostProcess) -> None:
         ("/downloads", {"items": [{"folder": "vae"}]}, (400, "BODY_INVALID")),
         ("/downloads", b"{", (400, "BODY_NOT_JSON")),
         ("/analyze", None, (400, "WORKFLOW_NOT_JSON")),
+        ("/library/hash", {"action": "explode"}, (400, "BODY_INVALID")),
+        ("/library/hash", {"folder": "nowhere"}, (400, "FOLDER_UNKNOWN")),
         ("/downloads/nobody/cancel", None, (404, "DOWNLOAD_UNKNOWN")),
     ],
 )
@@ -361,7 +493,7 @@ def test_no_web_page_can_change_anything(target: ComfyHostProcess, attack: str) 
     for route in CHANGING:
         if expected == 415 and route.method == "DELETE":
             continue  # carries no body; a page cannot send one to another origin without asking first
-        path = PREFIX + route.path.replace("{id}", "x")
+        path = PREFIX + re.sub(r"{\w+}", "x", route.path)
         status, _ = ask(target, route.method, path, b"{}", {**JSON, **headers})
         assert status == expected, (route, status)
 
@@ -371,7 +503,7 @@ def test_no_web_page_can_read_anything(target: ComfyHostProcess, attack: str) ->
     for route in ROUTES:
         if route.method == "GET":
             status, _ = ask(
-                target, "GET", PREFIX + route.path.replace("{id}", "x"), headers=ATTACKS[attack][0]
+                target, "GET", PREFIX + re.sub(r"{\w+}", "x", route.path), headers=ATTACKS[attack][0]
             )
             assert status == 403, route
 
@@ -384,7 +516,7 @@ def test_the_same_requests_from_the_editor_work(target: ComfyHostProcess) -> Non
         status, _ = ask(
             target,
             route.method,
-            PREFIX + route.path.replace("{id}", "x"),
+            PREFIX + re.sub(r"{\w+}", "x", route.path),
             None if route.method in ("GET", "DELETE") else {},
             editor,
         )

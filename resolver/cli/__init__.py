@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import BadInput, ResolverError, SettingsError
-from . import downloads, library, server, workflows
+from . import credentials, downloads, library, rewriting, server, workflows
 from .console import Console
 from .session import INCOMPLETE, USAGE, Commands
 
@@ -52,6 +52,6 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = Commands(top)
-    for group in (workflows, downloads, library, server):
+    for group in (workflows, rewriting, downloads, library, credentials, server):
         group.add_commands(commands)
     return top

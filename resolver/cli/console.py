@@ -111,6 +111,23 @@ class Console:
         print(f"Download {len(items)} files ({total})? [y/N] ", end="", file=sys.stderr, flush=True)
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
+    def credential(self, state: schemas.Credential) -> None:
+        if self.as_json:
+            self.json(state.model_dump(mode="json"))
+            return
+        place = {"stored": "stored", "settings": "from the settings", None: "not set"}[state.origin]
+        self.note(f"{state.provider:<12} {place}")
+
+    def credential_check(self, found: schemas.CredentialCheck) -> None:
+        if self.as_json:
+            self.json(found.model_dump(mode="json"))
+            return
+        whose = f"{found.account} ({', '.join(found.scopes)})" if found.scopes else found.account
+        self.note(f"{found.provider:<12} {whose or 'no account'}")
+        if found.code is not None:
+            where = f" {found.page_url}" if found.page_url else ""
+            self.note(f"             {found.message} [{found.code}]{where}")
+
     def finished(self, download: schemas.Download) -> None:
         place = f"{download.folder}/{download.filename}"
         if download.status == "completed":

@@ -19,5 +19,6 @@ def _serve(arguments: argparse.Namespace, console: Console) -> int:
     from ..http.standalone import serve
 
     with open_resolver(arguments, api_host=arguments.host, api_port=arguments.port) as resolver:
+        resolver.go_on_hashing()
         asyncio.run(serve(resolver, lambda url: console.note(f"Model Resolver answers at {url}")))
     return OK

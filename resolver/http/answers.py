@@ -16,8 +16,10 @@ from pydantic import BaseModel
 from .. import __version__, schemas
 from ..app import Resolver
 from ..errors import ResolverError
-from ..host.roots import is_below, is_writable, writable_roots
+from ..host.roots import folder_spec, is_below, is_writable, writable_roots
 from ..settings import Settings, environment_name, is_secret
+
+_MAX_FILES = 1000
 
 
 async def json_answer(make: Callable[[], BaseModel], status: int = 200) -> web.Response:
@@ -71,6 +73,11 @@ def describe_folders(resolver: Resolver) -> schemas.FoldersAnswer:
             )
         )
     return schemas.FoldersAnswer(folders=answer)
+
+
+def describe_library(resolver: Resolver, folder: str | None, query: str) -> schemas.LibraryAnswer:
+    files = resolver.files(folder_spec(resolver.host, folder).name if folder else None, query)
+    return schemas.LibraryAnswer(files=resolver.shown(files[:_MAX_FILES]), total=len(files))
 
 
 def describe_settings(resolver: Resolver) -> schemas.SettingsAnswer:

@@ -38,8 +38,14 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 """Of an uploaded picture or film, held in memory; the command line reads larger ones from the disk."""
 
 
-async def workflow_bytes(request: web.Request) -> bytes:
-    if not request.content_type.startswith("multipart/"):
+def is_form(request: web.Request) -> bool:
+    """Whether the body is a form with a file, not JSON."""
+    return request.content_type.startswith("multipart/")
+
+
+async def body_or_file(request: web.Request) -> bytes:
+    """The body; of a form the content of its field ``file``."""
+    if not is_form(request):
         return await read_body(request)
     try:
         return await _file_field(request)
@@ -113,8 +119,10 @@ class Asked:
         return resolver.wanted(self.workflow, resolver.analyze(self.workflow))
 
 
-def parse_asked(resolver: Resolver, body: bytes) -> Asked:
-    """The body of ``resolve``, checked."""
+def parse_asked(resolver: Resolver, body: bytes, *, wrapped: bool) -> Asked:
+    """The body of ``resolve``, checked; not ``wrapped``: the file whose missing models are meant."""
+    if not wrapped:
+        return Asked(parse_workflow(body, wrapped=False), [], None, True)
     asked = validate(json_object(body), schemas.ResolveRequest)
     if (asked.workflow is None) == (asked.models is None):
         raise BadInput("Give either 'workflow' or 'models'.", code="BODY_INVALID")

@@ -10,23 +10,25 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, get_args
 
 from aiohttp import hdrs, web
 
 from .. import schemas
 from ..app import Resolver
+from ..credentials import check, parse_provider
 from ..errors import ResolverError
-from ..host.roots import folder_spec
+from ..net.policy import Provider
+from ..workflow.document import Document, Style
 from . import answers
 from . import openapi as description
 from .answers import json_answer
-from .bodies import parse_asked, parse_body, parse_workflow, read_body, workflow_bytes
+from .bodies import body_or_file, is_form, parse_asked, parse_body, parse_workflow
 
 log = logging.getLogger(__name__)
 
 _KEEP_ALIVE_SECONDS = 15.0
-_MAX_FILES = 1000
+_EMBED_SECONDS = 40.0  # the editor's fetch gives up after 60 without an answer
 
 
 async def health(resolver: Resolver, request: web.Request) -> web.StreamResponse:
@@ -34,15 +36,15 @@ async def health(resolver: Resolver, request: web.Request) -> web.StreamResponse
 
 
 async def analyze(resolver: Resolver, request: web.Request) -> web.StreamResponse:
-    body = await workflow_bytes(request)
-    wrapped = not request.content_type.startswith("multipart/")
+    body = await body_or_file(request)
+    wrapped = not is_form(request)
     afresh = request.query.get("afresh") == "true"
     return await json_answer(lambda: resolver.analyze(parse_workflow(body, wrapped=wrapped), afresh=afresh))
 
 
 async def resolve(resolver: Resolver, request: web.Request) -> web.StreamResponse:
-    body = await read_body(request)
-    asked = await asyncio.to_thread(parse_asked, resolver, body)
+    body = await body_or_file(request)
+    asked = await asyncio.to_thread(parse_asked, resolver, body, wrapped=not is_form(request))
     response = web.StreamResponse(headers={hdrs.CACHE_CONTROL: "no-store", "X-Accel-Buffering": "no"})
     response.content_type = "application/x-ndjson"
     await response.prepare(request)
@@ -66,6 +68,19 @@ async def resolve(resolver: Resolver, request: web.Request) -> web.StreamRespons
         said = error if isinstance(error, ResolverError) else ResolverError("The search failed; see the log.")
         await response.write(json.dumps({"error": said.as_json()}).encode() + b"\n")
     return response
+
+
+async def embed(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    asked = await parse_body(request, schemas.EmbedRequest)
+    embedding = await asyncio.to_thread(resolver.embedding, asked.workflow)
+    resolving = resolver.resolved(embedding, online=asked.online, seconds=_EMBED_SECONDS)
+    found = await resolver.engine.run(resolving)
+
+    def written() -> bytes:
+        embedding.write(found)
+        return Document(asked.workflow, Style(indent=None)).encode()
+
+    return web.Response(body=await asyncio.to_thread(written), content_type="application/json")
 
 
 async def create_downloads(resolver: Resolver, request: web.Request) -> web.StreamResponse:
@@ -125,6 +140,16 @@ async def retry_all(resolver: Resolver, request: web.Request) -> web.StreamRespo
     return await _many(resolver, resolver.downloads.retry_all())
 
 
+async def list_parts(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    parts = await resolver.engine.run(resolver.downloads.orphans())
+    return await json_answer(lambda: schemas.PartsAnswer(parts=parts))
+
+
+async def remove_part(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    await resolver.engine.run(resolver.downloads.remove_orphan(request.match_info["id"]))
+    return web.Response(status=204)
+
+
 async def events(resolver: Resolver, request: web.Request) -> web.StreamResponse:
     """Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
     response = web.StreamResponse(headers={hdrs.CACHE_CONTROL: "no-store", "X-Accel-Buffering": "no"})
@@ -158,23 +183,48 @@ async def folders(resolver: Resolver, request: web.Request) -> web.StreamRespons
 
 async def library(resolver: Resolver, request: web.Request) -> web.StreamResponse:
     folder, query = request.query.get("folder"), request.query.get("query", "")
+    return await json_answer(lambda: answers.describe_library(resolver, folder, query))
 
-    def search() -> schemas.LibraryAnswer:
-        name = folder_spec(resolver.host, folder).name if folder else None
-        files = resolver.files(name, query)
-        shown = [
-            schemas.LibraryFile(
-                folder=file.folder, name=file.name, path=file.path, size=file.size, modified=file.modified
-            )
-            for file in files[:_MAX_FILES]
-        ]
-        return schemas.LibraryAnswer(files=shown, total=len(files))
 
-    return await json_answer(search)
+async def hashing(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    return await json_answer(resolver.hashing_state)
+
+
+async def hash_library(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    # Without a body it begins.
+    asked = await parse_body(request, schemas.HashRequest) if request.can_read_body else schemas.HashRequest()
+    return await json_answer(lambda: resolver.hash_library(asked.action, asked.folder))
+
+
+async def duplicates(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    return await json_answer(resolver.duplicates)
 
 
 async def settings(resolver: Resolver, request: web.Request) -> web.StreamResponse:
     return await json_answer(lambda: answers.describe_settings(resolver))
+
+
+async def list_credentials(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    states = [resolver.credentials.state(provider) for provider in get_args(Provider)]
+    return await json_answer(lambda: schemas.CredentialsAnswer(credentials=states))
+
+
+async def put_credential(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    provider = parse_provider(request.match_info["provider"])
+    asked = await parse_body(request, schemas.CredentialRequest)
+    return await json_answer(lambda: resolver.credentials.put(provider, asked.token))
+
+
+async def delete_credential(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    provider = parse_provider(request.match_info["provider"])
+    return await json_answer(lambda: resolver.credentials.delete(provider))
+
+
+async def check_credential(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    provider = parse_provider(request.match_info["provider"])
+    asked = await parse_body(request, schemas.CredentialCheckRequest)
+    found = await resolver.engine.run(check(resolver.credentials, resolver.client, provider, asked.url))
+    return await json_answer(lambda: found)
 
 
 async def openapi(resolver: Resolver, request: web.Request) -> web.StreamResponse:
@@ -199,6 +249,7 @@ HANDLERS: dict[str, Handler] = {
         health,
         analyze,
         resolve,
+        embed,
         create_downloads,
         list_downloads,
         pause_all,
@@ -212,10 +263,19 @@ HANDLERS: dict[str, Handler] = {
         resume_download,
         cancel_download,
         retry_download,
+        list_parts,
+        remove_part,
         events,
         folders,
         library,
+        hashing,
+        hash_library,
+        duplicates,
         settings,
+        list_credentials,
+        put_credential,
+        delete_credential,
+        check_credential,
         openapi,
     )
 }

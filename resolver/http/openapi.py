@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -37,6 +38,12 @@ _DESCRIBED: dict[str, _Described] = {
         schemas.ResolveRequest,
         schemas.Resolution,
         content_type="application/x-ndjson",
+        multipart=True,
+    ),
+    "embed": _Described(
+        "The workflow with ComfyUI's own model metadata filled in, as far as it is known for certain",
+        schemas.EmbedRequest,
+        schemas.WorkflowAnswer,
     ),
     "create_downloads": _Described(
         "Fetch files; all items are checked before any starts",
@@ -56,10 +63,33 @@ _DESCRIBED: dict[str, _Described] = {
     "resume_download": _Described("Resume it", answer=schemas.Download),
     "cancel_download": _Described("Cancel it and remove what has come", answer=schemas.Download),
     "retry_download": _Described("Try a failed or cancelled one again", answer=schemas.Download),
+    "list_parts": _Described(
+        "What has arrived of downloads that nobody goes on with", answer=schemas.PartsAnswer
+    ),
+    "remove_part": _Described("Remove it from the disk", status=204),
     "events": _Described("Server-sent events: download, library", content_type="text/event-stream"),
     "folders": _Described("Model folders, their roots and free space", answer=schemas.FoldersAnswer),
     "library": _Described("Model files on disk", answer=schemas.LibraryAnswer, query=("folder", "query")),
+    "hashing": _Described("How far hashing the library is", answer=schemas.Hashing),
+    "hash_library": _Described(
+        "Hash the model files that have no known hash yet, in the background; or pause, resume, cancel that",
+        schemas.HashRequest,
+        schemas.Hashing,
+    ),
+    "duplicates": _Described(
+        "Files of equal content, as far as their hashes are known", answer=schemas.DuplicatesAnswer
+    ),
     "settings": _Described("All settings; secrets are only said to be set", answer=schemas.SettingsAnswer),
+    "list_credentials": _Described(
+        "For which providers a token is set, never which", answer=schemas.CredentialsAnswer
+    ),
+    "put_credential": _Described("Store an access token", schemas.CredentialRequest, schemas.Credential),
+    "delete_credential": _Described("Forget the stored access token", answer=schemas.Credential),
+    "check_credential": _Described(
+        "Whose token it is, and what is missing to get a file",
+        schemas.CredentialCheckRequest,
+        schemas.CredentialCheck,
+    ),
     "openapi": _Described("This document"),
 }
 
@@ -95,8 +125,10 @@ def _operation(
         {"name": query, "in": "query", "required": False, "schema": {"type": "string"}}
         for query in described.query
     ]
-    if "{id}" in path:
-        parameters.append({"name": "id", "in": "path", "required": True, "schema": {"type": "string"}})
+    parameters += [
+        {"name": part, "in": "path", "required": True, "schema": {"type": "string"}}
+        for part in re.findall(r"{(\w+)}", path)
+    ]
     answer: dict[str, Any] = {"description": described.summary}
     if described.answer is not None:
         answer["content"] = {described.content_type: {"schema": schema_of[described.answer]}}
