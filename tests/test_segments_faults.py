@@ -217,10 +217,20 @@ async def test_a_change_that_hides_behind_its_etag_is_found_by_the_hash(
     right(bench, download)
 
 
+@pytest.mark.parametrize("etag", [None, 'W/"1"'])
+async def test_a_file_replaced_by_another_of_its_length_is_never_pieced_together_of_both(
+    tmp_path: Path, server: FaultServer, etag: str | None
+) -> None:
+    before, after = (Remote(content, etag=etag, piece=65_536, pause=0.002) for content in (OTHER, CONTENT))
+    act = Failing(after, before, before, before)
+    bench, download = await fetch(tmp_path, server, act, **KNOWN)
+    right(bench, download, OTHER)
+    assert len(server.sent("GET")) == 1, "beside the first look: one answer for all of it"
+
+
 async def test_without_a_strong_validator_or_hash_nothing_is_pieced_together_again(
     tmp_path: Path, server: FaultServer
 ) -> None:
-    """Within one attempt it is one file by its length; what is left of an attempt does not count."""
     remote = Remote(CONTENT, etag='W/"1"', piece=65_536, pause=0.01)
     async with running(tmp_path, server.place) as bench:
         (download,) = await bench.queue.submit([item(server.put("/x", remote), **KNOWN)])
@@ -229,9 +239,8 @@ async def test_without_a_strong_validator_or_hash_nothing_is_pieced_together_aga
         remote.pause, asked = 0, len(server.requests)
         await bench.queue.resume(download.id)
         right(bench, await bench.ended(download))
-    assert server.requests[asked].headers.get("range") == "bytes=0-0"
-    again = sum(last + 1 - first for first, last in spans(server)[asked - 1 :])
-    assert again >= len(CONTENT)
+    again = [exchange.headers.get("range") for exchange in server.requests[asked:]]
+    assert again == ["bytes=0-0", None], "a look, and one answer for all of it"
 
 
 HOPELESS: dict[str, tuple[Act, dict[str, Any], str]] = {

@@ -185,7 +185,10 @@ class _Attempt:
                 try:
                     return await self._read(url, answer, agreed)
                 except _TooSlow:
-                    content = Content(self._part.length, None, None) if content is None else content
+                    assert content is not None
+            if content.sha256 is None and content.etag is None:
+                # Nothing would tell whether two answers are of one content: it must be a single one.
+                raise RangesIgnored
             target = await self._client.target(answer)
             etag = answer.strong_etag
             if not target.can_be_wired:
@@ -259,8 +262,10 @@ class _Attempt:
             await in_stoppable_thread(part.rehash)
         await self._begin(answer.strong_etag, size, "prefix")
         with_ranges = limits is not None or answer.headers.get("Accept-Ranges", "").lower() == "bytes"
+        can_be_told = agreed.sha256 is not None or answer.strong_etag is not None
+        may_be_helped = with_ranges and can_be_told and size is not None
         try:
-            await self._read_body(answer, size, may_be_helped=with_ranges and size is not None)
+            await self._read_body(answer, size, may_be_helped=may_be_helped)
         finally:
             self._kept = [(0, part.length)] if part.length else []
         if size is not None and part.length != size:
