@@ -26,6 +26,7 @@ _PRECISIONS = (
     ("bf16", "BF16"),
     ("fp32", "F32"),
     ("int8", "I8"),
+    ("w4a", "I8"),  # 4 bits, two to a byte
     ("fp4", "U8"),
 )
 
@@ -96,6 +97,7 @@ _CONTROLNET = (
     "controlnet_blocks.0.weight",
     "transformer_blocks.0.attn.to_q.weight",
 )
+_EMBEDDING = ("emb_params",)
 _OTHER = ("model.0.weight", "model.1.sub.0.weight", "model.3.weight")
 
 _BY_FOLDER = {
@@ -103,13 +105,14 @@ _BY_FOLDER = {
     "vae": _VAE,
     "loras": _LORA,
     "clip_vision": _VISION,
+    "embeddings": _EMBEDDING,
     "controlnet": _CONTROLNET,
     "model_patches": _CONTROLNET,
     "text_encoders": _LANGUAGE_MODEL,
     "diffusion_models": _TRANSFORMER,
 }
 _BY_WORD = {
-    "text_encoders": ((("t5", "byt5"), _T5), (("clip",), _CLIP)),
+    "text_encoders": ((("t5gemma",), _LANGUAGE_MODEL), (("t5", "byt5"), _T5), (("clip",), _CLIP)),
     "diffusion_models": ((("flux",), _FLUX), (("wan", "vace"), _WAN)),
 }
 

@@ -11,14 +11,18 @@ from typing import Protocol
 
 from . import schemas
 from .errors import DownloadError, ResolverError, UrlRefused
-from .sources import Context, Offer, Source, Wanted, url_file_name
+from .sources import Contents, Context, Offer, Source, Wanted, normalise_url, url_file_name
 from .sources.asking import Budget
-from .sources.ranking import Ranked, rank
+from .sources.publishers import is_known_publisher
+from .sources.ranking import CHOSEN, Ranked, rank
 
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 8  # models resolved at the same time
 _MAX_PROBES = 6  # URLs asked about for one model, the likeliest first
+_MAX_HEADERS = 3  # files of which the header is read for one model
+_MAX_MIRRORED = 3  # contents of one model that more places are looked for
+_MIRROR_SECONDS = 10.0
 _SOURCE_SECONDS = 30.0
 _KEEP_SECONDS = 600.0
 _KEEP_FAILURE_SECONDS = 30.0
@@ -42,6 +46,10 @@ class RemoteFile(Protocol):
 
 
 Probe = Callable[[str], Awaitable[RemoteFile]]
+Inspect = Callable[[str, str | None, Budget], Awaitable[Contents | None]]
+"""What is in the file at a URL, whose SHA-256 may be known; None if that cannot be told."""
+Mirror = Callable[[str, str, int, Budget], Awaitable[str | None]]
+"""Another URL that serves what a URL serves, whose SHA-256 and size are known; None if there is none."""
 Allowed = Callable[[str], object]
 """Raises ``UrlRefused`` for a URL that is never fetched."""
 
@@ -58,10 +66,21 @@ class _Answer:
 class ResolutionService:
     """Asks ``sources`` for models. All methods run on the engine's loop."""
 
-    def __init__(self, sources: Sequence[Source], probe: Probe, allowed: Allowed) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        probe: Probe,
+        allowed: Allowed,
+        *,
+        inspect: Inspect | None = None,
+        mirror: Mirror | None = None,
+    ) -> None:
+        """``inspect`` looks into doubtful files, ``mirror`` knows another place of a content."""
         self.sources = tuple(sources)
         self._probe = probe
         self._allowed = allowed
+        self._inspect = inspect
+        self._mirror = mirror
         self._answers: dict[str, tuple[float, _Answer]] = {}
 
     async def resolve(
@@ -118,7 +137,16 @@ class ResolutionService:
         if away and not _is_settled(ranked):
             found = await self._offers(wanted, context, away, errors)
             offers += await self._probed(wanted, found, context, errors)
+            if any(error.code == "NOT_DOWNLOADABLE" for error in errors):
+                offers = [offer for offer in offers if offer.url != normalise_url(wanted.url or "")]
             ranked = rank(wanted, offers, context)
+        if online:
+            if self._inspect is not None and _is_doubtful(ranked):
+                offers = await self._looked_into(self._inspect, ranked, offers)
+                ranked = rank(wanted, offers, context)
+            if self._mirror is not None:
+                offers = await self._mirrored(self._mirror, ranked, offers)
+                ranked = rank(wanted, offers, context)
         return schemas.Resolution(
             id=wanted.id,
             state=ranked.state,
@@ -169,10 +197,11 @@ class ResolutionService:
     ) -> list[Offer]:
         # What a server has just said of its own files need not be asked again, but for access.
         said = {offer.url for offer in offers if offer.checked and not offer.gated}
+        candidates = rank(wanted, offers, context).candidates
         urls = [
             url
-            for candidate in rank(wanted, offers, context).candidates
-            if candidate.needs != "allowed_host"
+            for candidate in candidates
+            if candidate.needs != "allowed_host" and not _is_aside(candidate, candidates[0])
             for url in (candidate.url, *candidate.mirrors)
             if url not in said
         ][:_MAX_PROBES]
@@ -186,6 +215,7 @@ class ResolutionService:
                 probed.append(
                     replace(
                         offer,
+                        needs=None,  # whoever asks has what it takes
                         size=answer.size if answer.size is not None else offer.size,
                         # The server's word goes before a catalog's: it is what would be downloaded.
                         sha256=answer.sha256 or offer.sha256,
@@ -194,9 +224,46 @@ class ResolutionService:
             else:
                 self._report(offer, answer.error, errors)
                 if answer.error.code not in _GONE:
-                    needs = _NEEDS.get(answer.error.code)
+                    # A source may know better than its server says to strangers: early access.
+                    needs = offer.needs or _NEEDS.get(answer.error.code)
                     probed.append(replace(offer, needs=needs, gated=answer.error.code == "GATED"))
         return probed
+
+    @staticmethod
+    async def _looked_into(inspect: Inspect, ranked: Ranked, offers: Sequence[Offer]) -> list[Offer]:
+        """Where names alone do not decide: what is in the likeliest files, by their tensors."""
+        leading = [
+            candidate
+            for candidate in ranked.candidates
+            if candidate.filename.lower().endswith(".safetensors") and candidate.needs is None
+        ][:_MAX_HEADERS]
+        budget = Budget(requests=2 * len(leading))
+        found = await asyncio.gather(*(inspect(c.url, c.sha256, budget) for c in leading))
+        known = {
+            url: contents
+            for candidate, contents in zip(leading, found, strict=True)
+            for url in (candidate.url, *candidate.mirrors)
+        }
+        return [replace(offer, contents=known.get(offer.url, offer.contents)) for offer in offers]
+
+    @staticmethod
+    async def _mirrored(mirror: Mirror, ranked: Ranked, offers: Sequence[Offer]) -> list[Offer]:
+        """The likeliest contents get another place each, where there is one."""
+        leading = [
+            candidate
+            for candidate in ranked.candidates[:_MAX_MIRRORED]
+            if candidate.sha256 is not None and candidate.size is not None
+        ]
+        places = [(url, c.sha256, c.size) for c in leading for url in (c.url, *c.mirrors)]
+        budget = Budget(requests=len(places), seconds=_MIRROR_SECONDS)
+        found = await asyncio.gather(
+            *(mirror(url, sha256, size, budget) for url, sha256, size in places if sha256 and size)
+        )
+        known = {url: other for (url, _, _), other in zip(places, found, strict=True) if other}
+        return [
+            replace(offer, mirrors=(*offer.mirrors, known[offer.url])) if offer.url in known else offer
+            for offer in offers
+        ]
 
     @staticmethod
     def _report(offer: Offer, error: DownloadError, errors: list[schemas.SourceError]) -> None:
@@ -231,6 +298,24 @@ class ResolutionService:
 def _is_settled(ranked: Ranked) -> bool:
     best = ranked.candidates[0] if ranked.candidates else None
     return best is not None and best.confidence == "exact" and best.needs is None
+
+
+def _is_aside(candidate: schemas.Candidate, best: schemas.Candidate) -> bool:
+    """Whether it is well enough known for one that comes after better ones."""
+    known = candidate.sha256 is not None and candidate.size is not None
+    return known and candidate.confidence == "possible" != best.confidence
+
+
+def _is_doubtful(ranked: Ranked) -> bool:
+    """Whether the best is not certain, and nobody's word and no publisher make it stand out from the others.
+
+    A single find without rivals is doubtful as well if nothing but its name speaks for it.
+    """
+    best = ranked.candidates[0] if ranked.candidates else None
+    if best is None or best.confidence == "exact":
+        return False
+    named_only = CHOSEN.isdisjoint(best.evidence)
+    return ranked.state == "ambiguous" or (named_only and not is_known_publisher(best.publisher))
 
 
 def _without_repetition(

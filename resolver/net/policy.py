@@ -5,7 +5,7 @@ nothing else. The rules:
 
 * Built in are the hosts of Hugging Face and Civitai, over https on its usual port. The storage
   Civitai sends its downloads to is shared with other customers of the same provider, so it counts
-  only as the target of a redirect by Civitai itself.
+  only as the target of a redirect by Civitai itself. ModelScope's count where ``CMR_MODELSCOPE`` is on.
 * ``CMR_ALLOWED_HOSTS`` adds hosts. An entry ``host:port`` means that port. An entry without a port
   means the scheme's usual port for a name, and any port for an address (or ``localhost``): a machine
   listed by its address is the user's own, where usual ports mean little.
@@ -26,7 +26,7 @@ from typing import Literal
 from urllib.parse import quote, urlsplit
 
 from ..errors import SettingsError, UrlRefused
-from ..settings import CIVITAI, HUGGING_FACE, Settings
+from ..settings import CIVITAI, HUGGING_FACE, MODELSCOPE, Settings
 from .addresses import Address, is_public, parse_host
 from .urls import hub_file_path, redact
 
@@ -35,6 +35,7 @@ Origin = tuple[str, str, int]
 
 _HUGGING_FACE_HOSTS = ("huggingface.co", "hf.co")
 _CIVITAI_HOSTS = ("civitai.com", "civitai.red")
+_MODELSCOPE_HOSTS = ("modelscope.cn",)
 # Where Civitai's downloads lie besides b2.civitai.com: buckets at Cloudflare R2 and Backblaze B2
 # (https://education.civitai.com/civitais-guide-to-downloading-via-api: "a pre signed S3-style URL").
 _CIVITAI_STORAGE = ("r2.cloudflarestorage.com", "backblazeb2.com")
@@ -89,6 +90,14 @@ class UrlPolicy:
             (*(f"https://{host}" for host in _CIVITAI_HOSTS), settings.civitai_endpoint),
             "CMR_CIVITAI_ENDPOINT",
         )
+        self._modelscope_endpoint = settings.modelscope_endpoint
+        modelscope = (MODELSCOPE, settings.modelscope_endpoint) if settings.modelscope else ()
+        self._modelscope_origins = _origins(modelscope, "CMR_MODELSCOPE_ENDPOINT")
+        self._built_in = (
+            *_HUGGING_FACE_HOSTS,
+            *_CIVITAI_HOSTS,
+            *(_MODELSCOPE_HOSTS if settings.modelscope else ()),
+        )
 
     def check(self, url: str, *, redirected_by: CheckedUrl | None = None) -> CheckedUrl:
         """Return ``url`` if it may be fetched; ``redirected_by`` is the URL whose answer led to it.
@@ -123,6 +132,8 @@ class UrlPolicy:
             return self.check(self._hf_endpoint + tail)
         if checked.origin == ("https", "civitai.com", 443):
             return self.check(self._civitai_endpoint + checked.url.removeprefix(CIVITAI))
+        if checked.origin == ("https", "www.modelscope.cn", 443):
+            return self.check(self._modelscope_endpoint + checked.url.removeprefix(MODELSCOPE))
         return checked
 
     def provider(self, url: CheckedUrl) -> Provider | None:
@@ -152,13 +163,13 @@ class UrlPolicy:
         )
 
     def _is_endpoint(self, url: CheckedUrl) -> bool:
-        return url.origin in self._hf_origins or url.origin in self._civitai_origins
+        return url.origin in self._hf_origins | self._civitai_origins | self._modelscope_origins
 
     def _host_allowed(self, url: CheckedUrl, redirected_by: CheckedUrl | None) -> bool:
         if self._is_listed(url) or self._is_endpoint(url):
             return True
         usual_port = url.port == _USUAL_PORT[url.scheme]
-        if usual_port and _belongs_to(url.host, (*_HUGGING_FACE_HOSTS, *_CIVITAI_HOSTS)):
+        if usual_port and _belongs_to(url.host, self._built_in):
             return True
         return (
             usual_port

@@ -20,7 +20,10 @@ from .asking import Budget
 
 @dataclass(frozen=True)
 class Wanted:
-    """A model to find. ``url``/``sha256``/``size``: what is known of it beforehand."""
+    """A model to find. ``url``/``sha256``/``size``: what is known of it beforehand.
+
+    ``autov2``: the first 10 hex digits of its SHA-256, lower case, as A1111 and Civitai state them.
+    """
 
     id: str
     folder: str | None
@@ -28,6 +31,13 @@ class Wanted:
     url: str | None = None
     sha256: str | None = None
     size: int | None = None
+    autov2: str | None = None
+
+    @property
+    def digest(self) -> str | None:
+        """All that is known of its SHA-256, lower case: the whole, else how it begins."""
+        known = self.sha256 or self.autov2
+        return known.lower() if known else None
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,23 @@ class Context:
 
 
 @dataclass(frozen=True)
+class Contents:
+    """What is in a file by its tensors. Each set holds what it may be, and is empty where nothing tells.
+
+    ``kinds``: ``lora``, ``vae``, ``checkpoint``, … (``resolver.roles``); ``families`` likewise.
+    ``precisions``: of a good part of its bytes: ``fp16``, ``fp8_e4m3fn``, …; ``int`` for packed ones.
+    """
+
+    kinds: frozenset[str] = frozenset()
+    families: frozenset[str] = frozenset()
+    precisions: frozenset[str] = frozenset()
+
+    @property
+    def parts(self) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+        return self.kinds, self.families, self.precisions
+
+
+@dataclass(frozen=True)
 class Offer:
     """One file that a source holds for the wanted one.
 
@@ -52,7 +79,7 @@ class Offer:
     the source calls them; ``downloads``: how often it was fetched from there, 0 if unknown.
     ``checked``: that the server which has the file has just said so itself, size and hash included.
     ``base_model``: what it was made for, in the source's words (``SDXL 1.0``). ``safety``: what scanners
-    said of it; ``licence``: its short name.
+    said of it; ``licence``: its short name. ``contents``: what its tensors say, where they were looked at.
     """
 
     source: str
@@ -72,6 +99,7 @@ class Offer:
     base_model: str | None = None
     safety: str | None = None
     licence: str | None = None
+    contents: Contents | None = None
 
 
 class Source(Protocol):

@@ -36,6 +36,9 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
     "mochi": ("Mochi",),
 }
 
+FAMILIES = frozenset(_FAMILIES)
+"""All that Civitai has a name for."""
+
 _FAMILY_OF = {name: family for family, names in _FAMILIES.items() for name in names}
 
 

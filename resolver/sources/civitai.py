@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from ..errors import DownloadError
 from ..names import same_file_name
 from ..net.api import request_json
 from ..net.client import HttpClient
@@ -62,13 +63,20 @@ class CivitaiSource:
         if wanted.sha256 is not None:
             version = await self._hashes.version(wanted.sha256, budget)
             found += _files([version], lambda file: _sha256(file) == wanted.sha256)
-        linked = _linked_version(wanted.url)
+        elif wanted.autov2 is not None:
+            version = await self.ask(f"/model-versions/by-hash/{wanted.autov2.upper()}", budget)
+            found += _files([version], lambda file: (_sha256(file) or "").startswith(wanted.autov2 or "?"))
+        linked, version = _linked_version(wanted.url), None
         if linked is not None:
             version = await self.ask(f"/model-versions/{linked}", budget)
             found += _files([version], lambda file: bool(file.get("primary")))
         if not found:
             found = await self._by_name(wanted, budget)
-        return [_offer(version, file) for version, file in found]
+        if not found and linked is not None and not _may_be_had(version):
+            raise DownloadError(
+                "Its creator lets it be run at Civitai, but not downloaded.", code="NOT_DOWNLOADABLE"
+            )
+        return [self._offer(version, file) for version, file in found]
 
     async def _by_name(self, wanted: Wanted, budget: Budget) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """Files of equal name; else those of the same model at another precision."""
@@ -78,8 +86,10 @@ class CivitaiSource:
             for model in await self._search(query, wanted.folder, _families(wanted), budget):
                 for version in _dicts(model.get("modelVersions")):
                     versions[version.get("id")] = {**version, "model": model}
-        exact = _files(versions.values(), lambda file: same_file_name(str(file.get("name")), wanted.name))
-        return exact or _files(
+            exact = _files(versions.values(), lambda file: same_file_name(str(file.get("name")), wanted.name))
+            if exact:
+                return exact
+        return _files(
             versions.values(),
             lambda file: (
                 compare(roles, parse_roles(str(file.get("name")), wanted.folder)).kind != "different"
@@ -101,13 +111,41 @@ class CivitaiSource:
             items = _dicts(answer.get("items") if answer else None)
         return items
 
+    def _offer(self, version: dict[str, Any], file: dict[str, Any]) -> Offer:
+        known = version.get("model")
+        model: dict[str, Any] = known if isinstance(known, dict) else {}
+        version_id, model_id = version.get("id"), version.get("modelId", model.get("id"))
+        size = file.get("sizeKB")
+        creator = model.get("creator")
+        stats = version.get("stats")
+        downloads = stats.get("downloadCount") if isinstance(stats, dict) else None
+        return Offer(
+            source="civitai",
+            url=self._site_url(file["downloadUrl"]),
+            filename=str(file["name"]),
+            sha256=_sha256(file),
+            size=round(size * 1024) if isinstance(size, (int, float)) else None,
+            page_url=f"{CIVITAI}/models/{model_id}?modelVersionId={version_id}",
+            needs="early_access" if version.get("availability") == "EarlyAccess" else None,
+            publisher=creator.get("username") if isinstance(creator, dict) else None,
+            downloads=downloads if isinstance(downloads, int) else 0,
+            base_model=version.get("baseModel") if isinstance(version.get("baseModel"), str) else None,
+            safety=_safety(file),
+        )
+
+    def _site_url(self, url: str) -> str:
+        """The site's own URL, whichever endpoint it was learned from, so that equal places look equal."""
+        return CIVITAI + url.removeprefix(self._endpoint) if url.startswith(f"{self._endpoint}/") else url
+
     async def ask(self, path: str, budget: Budget, body: Any = None) -> Any:
         """The JSON at ``path`` of the API; ``None`` where there is no such thing."""
         url = f"{self._endpoint}/api/v1{path}"
 
         async def send(etag: str | None) -> Answered:
             said = await request_json(self._client, url, etag=etag, body=body)
-            return Answered(_slim(said.value), said.etag, said.unchanged)
+            found = _slim(said.value)
+            nothing = isinstance(found, dict) and found.get("items") == []
+            return Answered(None if nothing else found, said.etag, said.unchanged)
 
         account = self._client.account("civitai")
         question = f"civitai {_FORMAT} {account} {url} {' '.join(body or ())}"
@@ -152,40 +190,21 @@ class _HashBatch:
                     future.set_result(versions)
 
 
-def _offer(version: dict[str, Any], file: dict[str, Any]) -> Offer:
-    known = version.get("model")
-    model: dict[str, Any] = known if isinstance(known, dict) else {}
-    version_id, model_id = version.get("id"), version.get("modelId", model.get("id"))
-    size = file.get("sizeKB")
-    creator = model.get("creator")
-    stats = version.get("stats")
-    downloads = stats.get("downloadCount") if isinstance(stats, dict) else None
-    return Offer(
-        source="civitai",
-        url=str(file["downloadUrl"]),
-        filename=str(file["name"]),
-        sha256=_sha256(file),
-        size=round(size * 1024) if isinstance(size, (int, float)) else None,
-        page_url=f"{CIVITAI}/models/{model_id}?modelVersionId={version_id}",
-        needs="early_access" if version.get("availability") == "EarlyAccess" else None,
-        publisher=creator.get("username") if isinstance(creator, dict) else None,
-        downloads=downloads if isinstance(downloads, int) else 0,
-        base_model=version.get("baseModel") if isinstance(version.get("baseModel"), str) else None,
-        safety=_safety(file),
-    )
-
-
 def _files(
     versions: Iterable[Any], wanted: Callable[[dict[str, Any]], bool]
 ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """The usable files for which ``wanted`` holds, each with its version, those of its first choice first."""
     found = []
     for version in versions:
-        # Some creators let their models be run at Civitai, but not downloaded.
-        if isinstance(version, dict) and version.get("usageControl", "Download") == "Download":
+        if isinstance(version, dict) and _may_be_had(version):
             files = [file for file in _dicts(version.get("files")) if _is_usable(file) and wanted(file)]
             found += [(version, file) for file in sorted(files, key=lambda file: not file.get("primary"))]
     return found
+
+
+def _may_be_had(version: Any) -> bool:
+    """Some creators let their models be run at Civitai, but not downloaded."""
+    return not isinstance(version, dict) or version.get("usageControl", "Download") == "Download"
 
 
 def _is_usable(file: dict[str, Any]) -> bool:

@@ -31,22 +31,26 @@ from .asking import Answered, Asker, Budget
 from .publishers import PUBLISHERS, publisher_rank
 from .queries import search_queries
 
-_FIELDS = ("siblings", "sha", "gated", "private", "disabled", "downloads")
+_FIELDS = ("siblings", "sha", "gated", "private", "disabled", "downloads", "tags")
 _MOST_PAGES = 5  # of one publisher, 1,000 repositories each
 _SEARCHED = 30  # repositories a search
 _MOST_REPOSITORIES = 8  # whose files are asked for
 _MOST_SIMILAR = 4
-_FORMAT = 1  # of what is remembered
+_FORMAT = 2  # of what is remembered
 
 
 @dataclass(frozen=True)
 class Repository:
-    """``commit``: the head of its main branch. ``gated``: that a licence must be accepted first."""
+    """``commit``: the head of its main branch. ``gated``: that its terms must be accepted first.
+
+    ``licence``: as its model card has it: ``apache-2.0``.
+    """
 
     id: str
     commit: str
     gated: bool
     downloads: int
+    licence: str | None
     files: tuple[str, ...] = field(compare=False)
 
     @property
@@ -100,8 +104,10 @@ class HuggingFaceSource:
             if url is None:
                 break
             page = await self._ask(url, budget, _page)
+            if page is None:
+                break
             found += [
-                Repository(known[0], known[1], known[2], known[3], tuple(known[4]))
+                Repository(known[0], known[1], known[2], known[3], known[4], tuple(known[5]))
                 for known in page["repositories"]
             ]
             # A next page elsewhere would be asked with the login, if the policy let it.
@@ -127,6 +133,7 @@ class HuggingFaceSource:
             gated=repository.gated,
             publisher=repository.owner,
             downloads=repository.downloads,
+            licence=repository.licence,
             checked=entry["size"] is not None and entry["sha256"] is not None,
         )
 
@@ -144,9 +151,11 @@ class HuggingFaceSource:
         return await self._asker.ask(self._host, question, send, budget)
 
 
-def _page(said: ApiAnswer) -> dict[str, Any]:
+def _page(said: ApiAnswer) -> dict[str, Any] | None:
     """The usable repositories of a page, as the fields of ``Repository``; disabled ones give no files."""
     entries = said.value if isinstance(said.value, list) else []
+    if not entries:
+        return None
     return {"repositories": list(filter(None, map(_repository, entries))), "next": said.next_url}
 
 
@@ -163,8 +172,15 @@ def _repository(entry: Any) -> list[Any] | None:
         commit,
         bool(entry.get("gated")),
         downloads if isinstance(downloads, int) else 0,
+        _licence(entry.get("tags")),
         [path for path in files if isinstance(path, str) and has_model_extension(path)],
     ]
+
+
+def _licence(tags: Any) -> str | None:
+    """From the tags that the Hub makes of a model card: ``license:apache-2.0``."""
+    found = (tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()
+    return next((tag.removeprefix("license:") for tag in found if tag.startswith("license:")), None)
 
 
 def _entries(said: ApiAnswer) -> list[dict[str, Any]]:

@@ -38,3 +38,7 @@ _RANK = {name.lower(): place for place, name in enumerate(PUBLISHERS)}
 def publisher_rank(name: str | None) -> int:
     """0 for the likeliest, ``len(PUBLISHERS)`` for whoever is not listed."""
     return _RANK.get((name or "").lower(), len(PUBLISHERS))
+
+
+def is_known_publisher(name: str | None) -> bool:
+    return publisher_rank(name) < len(PUBLISHERS)

@@ -47,7 +47,7 @@ def _without_packing(tokens: list[str]) -> list[str]:
 
 
 def _parts(word: str) -> list[str]:
-    """``ltx2.3`` -> ``ltx``, ``2.3``, as repositories write LTX-2.3; ``NetaYumev35`` -> ``NetaYume``, ``v35``."""
+    """``ltx2.3`` -> ``ltx``, ``2.3``, as repositories write LTX-2.3; ``NetaYumev35`` likewise."""
     return _GLUED_VERSION.sub(" ", word).split()
 
 

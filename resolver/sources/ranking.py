@@ -5,7 +5,8 @@ Offers of one content (equal SHA-256) are one candidate with mirrors.
 - ``exact``: a server or a catalog states the wanted hash, or it is the author's own URL for this very
   file name. The hash that the workflow states itself is no evidence for what lies at its URL.
 - ``probable``: the file name is equal and says something, and folder and family agree where they are known.
-- ``possible``: the rest, what scanners warn of, and everything whose hash is known to be another one.
+- ``possible``: the rest, what scanners warn of, everything whose hash is known to be another one, and what
+  its own tensors show to be something else.
 
 Among equals: what somebody chose (a catalog, the author's note) goes before what a search found, the files
 of known publishers before others', content that many publish before what one does.
@@ -14,17 +15,19 @@ of known publishers before others', content that many publish before what one do
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..host import canonical_folder
 from ..names import is_generic_name, same_file_name
-from ..roles import parse_roles, similarity
+from ..roles import similarity
 from ..schemas import Candidate, Confidence, Evidence, ResolutionState
 from ..workflow.references import has_model_extension
 from . import Context, Offer, Wanted
+from .agreement import contents_agree, made_for_agrees
 from .base_models import family_of
 from .publishers import PUBLISHERS, publisher_rank
+from .tensors import TOLD_FAMILIES
 
 _ORDER: dict[Confidence, int] = {"exact": 0, "probable": 1, "possible": 2}
 # Among equals: who is likelier to know.
@@ -38,7 +41,7 @@ _EVIDENCE: tuple[Evidence, ...] = (
     "similar_name",
     "size",
 )
-_CHOSEN = frozenset({"embedded_url", "note_link", "catalog"})
+CHOSEN = frozenset({"embedded_url", "note_link", "catalog"})
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,19 @@ def _state(groups: Sequence[_Group]) -> ResolutionState:
 
 
 def _by_content(offers: Iterable[Offer]) -> list[list[Offer]]:
-    """Offers of one URL or one hash together; a URL whose hash one source knows has it for all."""
-    offers = list(offers)
-    hashes = {offer.url: offer.sha256 for offer in offers if offer.sha256}
+    """Offers of one URL or one hash together; a URL whose hash one source knows has it for all.
+
+    Where sources state several hashes for one URL, the server's own word counts, else the likelier source's.
+    """
+    offers = sorted(offers, key=lambda offer: (not offer.checked, _order(offer)))
+    hashes: dict[str, str] = {}
+    for offer in offers:
+        if offer.sha256:
+            hashes.setdefault(offer.url, offer.sha256.lower())
     groups: dict[str, list[Offer]] = {}
     for offer in offers:
-        groups.setdefault(hashes.get(offer.url) or offer.url, []).append(offer)
+        sha256 = hashes.get(offer.url)
+        groups.setdefault(sha256 or offer.url, []).append(replace(offer, sha256=sha256))
     return list(groups.values())
 
 
@@ -82,6 +92,7 @@ class _Weight(NamedTuple):
     not_chosen: bool
     other_folder: bool
     publisher: int
+    unconfirmed: int
     fewer_publishers: int
     unlike: float
 
@@ -92,24 +103,29 @@ class _Group:
     def __init__(self, wanted: Wanted, offers: Sequence[Offer], context: Context) -> None:
         self._wanted = wanted
         # One that can be had at once goes before one that needs a licence or a setting first.
-        self._offers = sorted(offers, key=lambda offer: (offer.needs is not None, _source_order(offer)))
+        self._offers = sorted(offers, key=lambda offer: (offer.needs is not None, _order(offer)))
         self.sha256 = next((offer.sha256 for offer in self._offers if offer.sha256), None)
         self.size = next((offer.size for offer in self._offers if offer.size is not None), None)
         self._same_name = any(same_file_name(offer.filename, wanted.name) for offer in offers)
         # Of one content under several names the one most like the wanted counts.
         self._likeness = max(_likeness(wanted, offer) for offer in offers)
-        self._is_other = _differs(wanted.sha256, self.sha256) or (
+        self._is_other_hash = _differs(wanted, self.sha256)
+        self._is_other = self._is_other_hash or (
             wanted.size is not None and self.size is not None and wanted.size != self.size
         )
         self.evidence = self._gathered()
         self._folders = {canonical_folder(offer.folder) for offer in offers if offer.folder}
-        self._agrees = self._folder_agrees() and _family_agrees(wanted, offers, context)
+        contents = next((offer.contents for offer in self._offers if offer.contents), None)
+        confirmed = contents_agree(wanted, contents, context, TOLD_FAMILIES) if contents else 0
+        made_for = {family for offer in offers if (family := family_of(offer.base_model))}
+        self._agrees = self._folder_agrees() and made_for_agrees(wanted, made_for, context) and confirmed >= 0
         self.confidence = self._confidence()
         publishers = {offer.publisher.lower() for offer in offers if offer.publisher}
         self.weight = _Weight(
-            not_chosen=self.evidence.isdisjoint(_CHOSEN),
+            not_chosen=self.evidence.isdisjoint(CHOSEN),
             other_folder=wanted.folder is not None and canonical_folder(wanted.folder) not in self._folders,
             publisher=min((publisher_rank(name) for name in publishers), default=len(PUBLISHERS)),
+            unconfirmed=-confirmed,
             fewer_publishers=-len(publishers),
             unlike=-self._likeness,
         )
@@ -162,9 +178,16 @@ class _Group:
             evidence=[kind for kind in _EVIDENCE if kind in self.evidence],
             mirrors=[url for url in dict.fromkeys(mirrors) if url != best.url],
             gated=best.gated,
-            needs=best.needs,
+            needs=self._needs(best),
             safety=next((offer.safety for offer in self._offers if offer.safety), None),
+            licence=next((offer.licence for offer in self._offers if offer.licence), None),
+            publisher=next((offer.publisher for offer in self._offers if offer.publisher), None),
         )
+
+    def _needs(self, best: Offer) -> str | None:
+        """Civitai asks strangers for a login also where an account alone is not enough; its API says more."""
+        known = {offer.needs for offer in self._offers if offer.url == best.url}
+        return "early_access" if "early_access" in known else best.needs
 
     def _gathered(self) -> set[Evidence]:
         evidence: set[Evidence] = set().union(*(offer.evidence for offer in self._offers))
@@ -172,7 +195,7 @@ class _Group:
             evidence.add("exact_name")
         elif self._likeness > 0:
             evidence.add("similar_name")
-        if self._wanted.sha256 and self.sha256 and not _differs(self._wanted.sha256, self.sha256):
+        if self._wanted.digest and self.sha256 and not self._is_other_hash:
             evidence.add("sha256")
         if self._wanted.size is not None and self._wanted.size == self.size:
             evidence.add("size")
@@ -204,24 +227,26 @@ def _likeness(wanted: Wanted, offer: Offer) -> float:
     return similarity(wanted.name, offer.filename)
 
 
-def _family_agrees(wanted: Wanted, offers: Iterable[Offer], context: Context) -> bool:
-    """Whether what the model was made for fits the name, or else the workflow; unknown fits all."""
-    made_for = {family for offer in offers if (family := family_of(offer.base_model))}
-    if not made_for:
-        return True
-    stated = parse_roles(wanted.name, wanted.folder).values("family") or context.families
-    return not stated or any(_is_of(family, known) for family in made_for for known in stated)
-
-
-def _is_of(family: str, known: str) -> bool:
-    """``wan`` covers ``wan2.2``: names often leave the version out."""
-    return family.startswith(known) or known.startswith(family)
-
-
-def _differs(wanted: str | None, found: str | None) -> bool:
-    return wanted is not None and found is not None and wanted.lower() != found.lower()
+def _differs(wanted: Wanted, found: str | None) -> bool:
+    return wanted.digest is not None and found is not None and not found.lower().startswith(wanted.digest)
 
 
 def _source_order(offer: Offer) -> tuple[int, str]:
     known = offer.source in _SOURCES
     return (_SOURCES.index(offer.source) if known else len(_SOURCES), offer.source)
+
+
+def _order(offer: Offer) -> tuple[object, ...]:
+    """A total order, so that nothing depends on who answered first."""
+    return (
+        *_source_order(offer),
+        offer.url,
+        offer.filename,
+        offer.needs or "",
+        offer.sha256 or "",
+        -1 if offer.size is None else offer.size,
+        *(offer.publisher or "", offer.safety or "", offer.licence or "", offer.page_url or ""),
+        offer.gated,
+        offer.mirrors,
+        [sorted(part) for part in offer.contents.parts] if offer.contents else [],
+    )

@@ -82,10 +82,14 @@ class ReadWarning:
 
 @dataclass(frozen=True)
 class StatedModel:
-    """A model that is named outside of any node, by file name with or without its extension."""
+    """A model that is named outside of any node, by file name with or without its extension.
+
+    ``autov2``: the first 10 hex digits of its SHA-256, lower case, if they are stated.
+    """
 
     folder: str
     name: str
+    autov2: str | None = None
 
 
 @dataclass(frozen=True)

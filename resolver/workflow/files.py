@@ -35,7 +35,7 @@ def read_file(file: BinaryIO) -> Workflow:
     if content is not None:
         return read_workflow(content)
     stated = tuple(
-        StatedModel(_FOLDERS[model.kind], model.name)
+        StatedModel(_FOLDERS[model.kind], model.name, model.autov2)
         for model in parse_parameters(contained.parameters or "").models
         if model.name and model.kind in _FOLDERS
     )

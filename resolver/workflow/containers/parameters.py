@@ -69,6 +69,10 @@ class A1111Model:
     title: str | None = None
     version_id: int | None = None
 
+    @property
+    def autov2(self) -> str | None:
+        return next((digest for digest in self.hashes if len(digest) == 10), None)
+
 
 @dataclass(frozen=True)
 class A1111:
