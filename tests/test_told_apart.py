@@ -87,9 +87,12 @@ async def test_private_is_no_find_and_the_authors_link_to_it_says_that_it_may_be
     assert (linked.state, codes(linked)) == ("not_found", [("workflow", "NOT_FOUND_OR_PRIVATE")])
 
 
-async def test_disabled_is_no_find() -> None:
+async def test_disabled_is_no_find_and_a_link_to_it_says_that_it_was_taken_down() -> None:
     found = await find("disabled_owl")
     assert (found.state, found.errors) == ("not_found", [])
+    linked = await find("disabled_owl", f"{HF}/owl/disabled-owl/resolve/main/disabled_owl.safetensors")
+    assert (linked.state, codes(linked)) == ("not_found", [("workflow", "NOT_FOUND")])
+    assert "taken this repository down" in linked.errors[0].message
 
 
 async def test_a_renamed_repository_is_followed_and_is_the_same_content() -> None:
@@ -183,8 +186,8 @@ async def test_the_short_hash_of_generation_parameters_settles_it(tmp_path: Path
     async with searching(WORLD) as search:
         found = await search.find(model, context)
     assert [(c.sha256, c.confidence, c.evidence[0]) for c in found.candidates] == [
-        (true.sha256, "exact", "sha256")
-    ]
+        (true.sha256, "probable", "sha256")
+    ], "forty bits are no proof against a file made to have them"
 
 
 def png_with(text: str) -> bytes:

@@ -70,6 +70,8 @@ def _denied(answer: Head) -> DownloadError:
     site = answer.provider
     if site is None:
         return _denied_elsewhere(answer)
+    if answer.headers.get("X-Error-Message") == "Access to this resource is disabled.":
+        return DownloadError(f"{answer.url.host} has taken this repository down.", code="NOT_FOUND")
     name, setting = _NAMES[site], _SETTINGS[site]
     page = page_url(answer.url.url)
     where = f" ({page})" if page else ""
