@@ -4,7 +4,7 @@ One module a group of commands, each with an ``add_commands`` that states its ar
 opens the program for them, ``inputs.py`` reads workflows, ``console.py`` says how results look.
 
 Exit status: 0 everything is there, 1 something is still missing or failed, 2 wrong usage or
-unreadable input.
+unreadable input, 130 interrupted (what has come so far is kept).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import BadInput, ResolverError, SettingsError
-from . import credentials, downloads, library, rewriting, server, workflows
+from . import credentials, doctor, downloads, exporting, library, locking, rewriting, server, workflows
 from .console import Console
 from .session import INCOMPLETE, USAGE, Commands
 
@@ -52,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = Commands(top)
-    for group in (workflows, rewriting, downloads, library, credentials, server):
+    groups = (workflows, rewriting, downloads, locking, exporting, library, credentials, server, doctor)
+    for group in groups:
         group.add_commands(commands)
     return top

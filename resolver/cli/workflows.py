@@ -9,23 +9,21 @@ from typing import TYPE_CHECKING
 from .. import schemas
 from .console import Console
 from .downloads import fetch_all
-from .inputs import Input, Reading
+from .inputs import Input, Reading, add_files
 from .session import INCOMPLETE, OK, USAGE, Commands, open_resolver
 
 if TYPE_CHECKING:
     from ..app import Resolver
-
-_FILES = "workflow, or a file with one in it; - is standard input"
 
 
 def add_commands(commands: Commands) -> None:
     analyze = commands.add(
         "analyze", _analyze, "List the models that workflows want, and whether they are here."
     )
-    analyze.add_argument("files", metavar="FILE", nargs="+", help=_FILES)
+    add_files(analyze)
 
     resolve = commands.add("resolve", _resolve, "Find the missing models of workflows, and download them.")
-    resolve.add_argument("files", metavar="FILE", nargs="+", help=_FILES)
+    add_files(resolve)
     resolve.add_argument(
         "--download", action="store_true", help="download what was found (exact or probable)"
     )
