@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,10 @@ from PIL import Image, PngImagePlugin
 from playwright.sync_api import Page, expect
 
 from demo.hub import running_hub
+from demo.options import DEMO_TOKEN
 from demo.world import World
 from tests.comfy_host.driver import free_port, read_template
-from tests.editor_page import CHECKOUT, RESERVE, part, row, screenshot
+from tests.editor_page import CHECKOUT, RESERVE, part, row, screenshot, wait_until
 
 TEMPLATE = "basic_switch_node"
 MISSING = {
@@ -30,14 +32,13 @@ MISSING = {
 }
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> Iterator[str]:
+@contextmanager
+def serving(root: Path, world: World) -> Iterator[str]:
     """The server as a child process on an empty tree of models, and the demo hub."""
-    root = tmp_path / "comfyui"
     for folder in ("checkpoints", "loras", "diffusion_models", "text_encoders", "vae"):
         (root / "models" / folder).mkdir(parents=True)
     port = free_port()
-    with running_hub(World.for_workflow(read_template(TEMPLATE))) as hub:
+    with running_hub(world) as hub:
         process = subprocess.Popen(
             [sys.executable, "-m", "resolver", "serve", "--comfyui-root", str(root), "--port", str(port)],
             cwd=CHECKOUT,
@@ -50,6 +51,12 @@ def url(tmp_path: Path) -> Iterator[str]:
         finally:
             process.terminate()
             process.wait(10)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    with serving(tmp_path / "comfyui", World.for_workflow(read_template(TEMPLATE))) as address:
+        yield address
 
 
 def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
@@ -104,3 +111,25 @@ def test_a_picture_without_a_workflow_says_so_and_the_next_file_is_taken(page: P
     chooser.set_input_files({"name": "w.json", "mimeType": "application/json", "buffer": content})
     expect(row(page, "vae/ae.safetensors")).to_be_visible()
     expect(part(page, "unreadable")).to_have_count(0)
+
+
+def test_a_gated_model_is_opened_with_a_token_on_the_page_too(page: Page, tmp_path: Path) -> None:
+    world = World.for_workflow(read_template(TEMPLATE)).with_gated(["Comfy-Org/z_image_turbo"])
+    root = tmp_path / "comfyui"
+    with serving(root, world) as address:
+        page.goto(address)
+        content = json.dumps(read_template(TEMPLATE)).encode()
+        part(page, "file").set_input_files(
+            {"name": "w.json", "mimeType": "application/json", "buffer": content}
+        )
+        vae = row(page, "vae/ae.safetensors")
+        expect(vae.locator("[data-testid='model-resolver-licence']")).to_be_visible()
+        screenshot(page, "page-gated")
+        vae.locator("[data-testid='model-resolver-token-input']").fill(DEMO_TOKEN)
+        vae.locator("[data-testid='model-resolver-token-give']").click()
+        download = vae.locator("[data-testid='model-resolver-download-one']")
+        expect(download).to_be_visible()
+        part(page, "tokens-toggle").click()
+        screenshot(page, "page-gated-opened")
+        download.click()
+        wait_until(page, (root / "models" / "vae" / "ae.safetensors").is_file)

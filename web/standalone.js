@@ -25,7 +25,7 @@ const view = {
   askToken: false
 }
 
-const { host, signIn } = createStandaloneHost({
+const { host, isTokenWrong, signIn } = createStandaloneHost({
   locale: () => view.language,
   unauthorized() {
     view.askToken = true
@@ -111,6 +111,8 @@ function tokenForm() {
       name: 'token',
       required: true,
       autocomplete: 'off',
+      autofocus: true,
+      'aria-invalid': String(isTokenWrong()),
       'aria-label': t('page.tokenLabel')
     }),
     h('button', { type: 'submit', class: 'page-button first' }, t('page.tokenUse'))
@@ -171,13 +173,14 @@ function render() {
   applyTheme()
   document.documentElement.lang = view.language === 'zh' ? 'zh-CN' : 'en'
   document.title = `ComfyUI ${t('title')}`
-  patch(page, [topBar(), view.askToken && tokenForm(), dropZone()])
+  patch(page, [topBar(), view.askToken ? tokenForm() : dropZone()])
   showCard()
 }
 
 /** Without a workflow there is something to see only while something is under way. */
 function showCard() {
-  card.hidden = !store.state.file && ![...store.state.downloads.values()].some(isRunning)
+  const isUsed = store.state.file || [...store.state.downloads.values()].some(isRunning)
+  card.hidden = view.askToken || !isUsed
 }
 
 for (const type of ['dragenter', 'dragover', 'dragleave', 'drop']) {
@@ -189,7 +192,7 @@ for (const type of ['dragenter', 'dragover', 'dragleave', 'drop']) {
       view.over = !leaves
       render()
     }
-    if (type === 'drop') void take(/** @type {DragEvent} */ (event).dataTransfer?.files)
+    if (type === 'drop' && !view.askToken) void take(/** @type {DragEvent} */ (event).dataTransfer?.files)
   })
 }
 systemDark.addEventListener('change', render)

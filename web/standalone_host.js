@@ -38,6 +38,9 @@ export function createStandaloneHost(page) {
   return {
     host,
 
+    /** Whether the server has refused the token that was given. */
+    isTokenWrong: () => sessionStorage.getItem(TOKEN) !== null,
+
     /** @param {string} token */
     signIn(token) {
       sessionStorage.setItem(TOKEN, token)
@@ -76,6 +79,16 @@ async function follow(send, events, signIn) {
 }
 
 /**
+ * Whether a `library` event only says how far hashing is: then no file has come or gone, and what the hashes
+ * tell is asked for once, when it is over.
+ *
+ * @param {{ hashing?: { state: string } }} event
+ */
+function isHashing({ hashing }) {
+  return hashing !== undefined && hashing.state !== 'idle'
+}
+
+/**
  * The part of https://html.spec.whatwg.org/multipage/server-sent-events.html that our server uses.
  *
  * @param {ReadableStream<Uint8Array<ArrayBuffer>>} body
@@ -89,7 +102,7 @@ async function readEvents(body, events) {
     else if (line.startsWith('data:')) data += line.slice(5)
     else if (line === '') {
       if (type === 'download') events.download(JSON.parse(data))
-      else if (type === 'library') events.library()
+      else if (type === 'library' && !isHashing(JSON.parse(data))) events.library()
       type = data = ''
     }
   }

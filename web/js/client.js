@@ -2,7 +2,8 @@
 
 import { readLines } from './lines.js'
 
-/** @import { Analysis, Download, DownloadItem, Folder, Resolution, ResolveRequest } from '../types/contract' */
+/** @import { Analysis, Credential, CredentialCheck, Download, DownloadItem } from '../types/contract' */
+/** @import { Folder, Provider, Resolution, ResolveRequest } from '../types/contract' */
 /** @import { Host } from '../types/host' */
 /** @import { Problem } from '../types/state' */
 
@@ -154,6 +155,37 @@ export class Client {
   /** @param {string} id of a finished download */
   async forget(id) {
     await this.#send(`/downloads/${encodeURIComponent(id)}`, { method: 'DELETE' })
+  }
+
+  /** @returns {Promise<Credential[]>} */
+  async credentials() {
+    return (await this.#json('/credentials')).credentials
+  }
+
+  /**
+   * @param {Provider} provider
+   * @param {string} token goes into the body, where no log keeps it
+   * @returns {Promise<Credential>}
+   */
+  setToken(provider, token) {
+    return this.#json(`/credentials/${provider}`, { method: 'PUT', body: { token } })
+  }
+
+  /**
+   * @param {Provider} provider
+   * @returns {Promise<Credential>}
+   */
+  forgetToken(provider) {
+    return this.#json(`/credentials/${provider}`, { method: 'DELETE' })
+  }
+
+  /**
+   * @param {Provider} provider
+   * @param {string | null} url a file that should be to be had with the token
+   * @returns {Promise<CredentialCheck>}
+   */
+  checkToken(provider, url) {
+    return this.#json(`/credentials/${provider}/check`, { method: 'POST', body: { url } })
   }
 
   /**

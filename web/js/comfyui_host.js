@@ -48,7 +48,10 @@ export function createComfyHost(app, api) {
 
     listen(events) {
       listenTo('model-resolver.download', (event) => events.download(event.detail))
-      listenTo('model-resolver.library', () => events.library())
+      listenTo('model-resolver.library', ({ detail }) => {
+        // Hashing reports as it gets on; only at its end there may be something new about files.
+        if (!detail?.hashing || detail.hashing.state === 'idle') events.library()
+      })
       api.addEventListener('reconnected', () => events.reconnected())
     },
 

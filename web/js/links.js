@@ -2,7 +2,13 @@
 
 // Everything about URLs that came from a workflow, a server or the user.
 
-/** @import { Candidate } from '../types/contract' */
+/** @import { Candidate, Provider } from '../types/contract' */
+
+/** @type {Record<Provider, string>} where a user makes a token */
+export const TOKEN_PAGES = {
+  huggingface: 'https://huggingface.co/settings/tokens',
+  civitai: 'https://civitai.com/user/account'
+}
 
 /**
  * A URL that may become a link. Anything but http(s) (`javascript:` above all) is none.
@@ -30,7 +36,7 @@ function parse(value) {
 
 /**
  * Where a candidate's file lies: the site, if it is a well-known one, and who publishes it there.
- * It is read off the URL that is fetched, whatever else a source may claim.
+ * It is read off the URL that is fetched, not what a workflow may claim of it.
  *
  * @param {Candidate} candidate
  * @returns {{ site: 'huggingface' | 'civitai' | 'github' | null, publisher: string }} `publisher` may be empty
@@ -41,10 +47,39 @@ export function originOf(candidate) {
   const host = url.hostname.replace(/^www\./, '')
   const [owner, repository] = url.pathname.split('/').filter(Boolean)
   const path = owner && repository ? `${owner}/${repository}` : ''
-  if (host === 'huggingface.co') return { site: 'huggingface', publisher: path }
   if (host === 'github.com') return { site: 'github', publisher: path }
-  if (/^civitai\.(com|red)$/.test(host)) return { site: 'civitai', publisher: '' }
+  const provider = providerOf(candidate)
+  if (provider === 'huggingface') return { site: provider, publisher: path }
+  // Civitai's URLs hold numbers only; whose file it is stands in its own answer.
+  if (provider) return { site: provider, publisher: (candidate.source === provider && candidate.publisher) || '' }
   return { site: null, publisher: url.host }
+}
+
+/**
+ * Whose token is sent for a file. A provider's own API may name its files by a mirror's host.
+ *
+ * @param {{ url: string, source?: string }} file
+ * @returns {Provider | null}
+ */
+export function providerOf({ url, source }) {
+  const host = parse(url)?.hostname.replace(/^www\./, '') ?? ''
+  if (source === 'huggingface' || host === 'huggingface.co' || host === 'hf.co') return 'huggingface'
+  return source === 'civitai' || /^civitai\.(com|red)$/.test(host) ? 'civitai' : null
+}
+
+/**
+ * The page about a file: there its licence is accepted, and its terms are read.
+ *
+ * @param {string} url of the file at one of the providers
+ * @returns {string} the URL itself if the page is not known
+ */
+export function pageOf(url) {
+  const page = parse(url)
+  if (!page) return url
+  const version = page.pathname.match(/^\/api\/download\/models\/(\d+)/)
+  const repository = page.pathname.match(/^\/(?:datasets\/|spaces\/)?[^/]+\/[^/]+(?=\/(?:resolve|blob|raw)\/)/)
+  if (version) return `${page.origin}/model-versions/${version[1]}`
+  return repository ? page.origin + repository[0] : page.href
 }
 
 /**

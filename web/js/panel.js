@@ -6,10 +6,12 @@ import { overallOf, planOf } from './plan.js'
 import { keepUnchanged, rowsOf } from './rows.js'
 import { announcer } from './announce.js'
 import { contextOf } from './views/context.js'
+import { tokensView } from './views/access.js'
 import { fileBar } from './views/file.js'
 import { footerView } from './views/footer.js'
 import { summaryBar, titleBar } from './views/header.js'
 import { listView, othersView } from './views/list.js'
+import { noticesView } from './views/notices.js'
 import { button } from './views/parts.js'
 import {
   allHereView,
@@ -169,7 +171,7 @@ function bodyView(context, rows) {
   }
   if (state.phase === 'idle') {
     // The page has an invitation of its own.
-    return [store.host.kind === 'comfyui' && idleView(context), othersView(context, [])]
+    return [store.host.kind === 'comfyui' && idleView(context), othersView(context, []), tokensView(context)]
   }
   // While an open list is scanned again it stays: a flash of bones would say that something was lost.
   if (!state.analysis) return loadingView(context)
@@ -190,8 +192,10 @@ function bodyView(context, rows) {
       ),
     state.actionProblem &&
       problemBanner(context, 'action-problem', t('state.actionFailed'), state.actionProblem),
+    noticesView(context, rows),
     none && noModelsView(context),
     !none && allHere && allHereView(context, active.length),
-    listView(context, rows)
+    listView(context, rows),
+    tokensView(context)
   ]
 }

@@ -2,11 +2,18 @@
 
 // From the store's state to what one row of the list shows. Pure functions.
 
+import { providerOf } from './links.js'
+
 /** @import { Alternative, Analysis, Candidate, Download, Model } from '../types/contract' */
-/** @import { Choice, Row, RowState, State } from '../types/state' */
+/** @import { Choice, Locked, Row, RowState, State } from '../types/state' */
 
 /** @type {ReadonlySet<string>} */
 const RUNNING = new Set(['queued', 'active', 'paused', 'verifying'])
+
+/** What candidates need that a token may give. */
+const RESTRICTED = new Set(['licence', 'token', 'early_access'])
+/** How downloads fail that a token may help. */
+const DENIED = new Set(['GATED', 'UNAUTHORIZED', 'TOKEN_REJECTED', 'NOT_FOUND_OR_PRIVATE'])
 
 /** @param {Download} download */
 export function isRunning(download) {
@@ -65,7 +72,10 @@ export function keepUnchanged(before, next) {
 function isSame(left, right) {
   const names = /** @type {(keyof Row)[]} */ (Object.keys(left))
   return names.every(
-    (name) => left[name] === right[name] || (isList(name) && sameItems(left[name], right[name]))
+    (name) =>
+      left[name] === right[name] ||
+      (isList(name) && sameItems(left[name], right[name])) ||
+      (name === 'locked' && left.locked?.url === right.locked?.url)
   )
 }
 
@@ -107,7 +117,8 @@ function rowOf(state, model, latest) {
   const rowState = stateOf(state, model, resolution, candidates, download)
   const selectable =
     chosen !== null &&
-    chosen.needs !== 'allowed_host' &&
+    // Early access may have been paid for, which only a download shows.
+    (chosen.needs === null || chosen.needs === 'early_access') &&
     folder !== null &&
     (rowState === 'resolved' || rowState === 'ambiguous')
   return {
@@ -123,7 +134,8 @@ function rowOf(state, model, latest) {
     ...replacementOf(state, model, folder, rowState),
     substitutes: substitutes(model, folder),
     relinkProblem: state.relinkProblems.get(model.id) ?? null,
-    selected: selectable && (choice.picked ?? isTrusted(model, chosen)),
+    selected: selectable && isPicked(model, chosen, choice),
+    locked: lockedFile(candidates, chosen, download),
     size: chosen?.size ?? download?.size ?? model.size,
     destination: destinationOf(state, folder, model.name)
   }
@@ -194,13 +206,47 @@ export function relinkable(rows) {
 }
 
 /**
- * What is ticked without being asked: active models, found with good reason, that need no act of the user.
+ * Without a word of the user: active models, found with good reason, that need no act of the user.
  *
  * @param {Model} model
  * @param {Candidate} candidate
+ * @param {Choice} choice
  */
-function isTrusted(model, candidate) {
-  return model.active && candidate.confidence !== 'possible' && !candidate.needs
+function isPicked(model, candidate, choice) {
+  // What scanners warn of is taken only if it was itself ticked, not what was in its place before.
+  if (candidate.safety === 'danger') return choice.picked === true && choice.url === candidate.url
+  return choice.picked ?? (model.active && candidate.confidence !== 'possible' && !candidate.needs)
+}
+
+/**
+ * Whether a row may be ticked together with others: nothing speaks against its file.
+ *
+ * @param {Row} row
+ */
+export function isHarmless({ selectable, chosen }) {
+  return selectable && !chosen?.needs && chosen?.safety !== 'danger'
+}
+
+/**
+ * Whether only some accounts may have a file.
+ *
+ * @param {Candidate} candidate
+ */
+function isRestricted({ needs }) {
+  return needs !== null && RESTRICTED.has(needs)
+}
+
+/**
+ * @param {Candidate[]} candidates
+ * @param {Candidate | null} chosen
+ * @param {Download | null} download
+ * @returns {Locked | null}
+ */
+function lockedFile(candidates, chosen, download) {
+  const denied = download?.status === 'failed' && DENIED.has(download.error?.code ?? '')
+  const url = denied ? download.url : !download && chosen && isRestricted(chosen) ? chosen.url : null
+  const provider = url && providerOf(candidates.find((candidate) => candidate.url === url) ?? { url })
+  return url && provider ? { provider, url } : null
 }
 
 /**

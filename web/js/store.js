@@ -3,6 +3,7 @@
 // The one place that holds state and talks to the server. Views read `state`, call actions, and are told
 // when to look again. It outlives every panel: ComfyUI builds and drops those as tabs are switched.
 
+import { Access } from './access.js'
 import { ApiError, Client, isAbort, problemOf } from './client.js'
 import { DownloadBook } from './downloads.js'
 import { fingerprint } from './fingerprint.js'
@@ -10,7 +11,7 @@ import { I18n } from './i18n.js'
 import { downloadUrl, fileNameOf } from './links.js'
 import { planOf } from './plan.js'
 import { Relinker } from './relinker.js'
-import { modelKey, neededModels, rowsOf } from './rows.js'
+import { isHarmless, modelKey, neededModels, rowsOf } from './rows.js'
 import { coalesce } from './timing.js'
 
 /** @import { Analysis, Candidate, Model, Reference, ResolveRequest } from '../types/contract' */
@@ -47,8 +48,12 @@ export class Store {
       relinking: false,
       relinkProblems: new Map(),
       actionProblem: null,
+      credentials: [],
+      checks: new Map(),
+      opened: new Set(),
       open: new Set()
     }
+    this.access = new Access(this)
     this.downloads = new DownloadBook(this)
     this.relinker = new Relinker(this)
     /** @type {Set<() => void>} */
@@ -95,7 +100,7 @@ export class Store {
   async attach() {
     this.viewers += 1
     await this.i18n.load()
-    await Promise.all([this.downloads.restore(), this.scan()])
+    await Promise.all([this.downloads.restore(), this.access.load(), this.scan()])
   }
 
   detach() {
@@ -227,14 +232,19 @@ export class Store {
     this.#stopSearch()
     this.state.resolutions.clear()
     this.state.actionProblem = null
-    await this.downloads.restore()
+    await Promise.all([this.downloads.restore(), this.access.load()])
     await this.scan({ afresh: true })
   }
 
-  /** Searches for the missing models of a run that have not been searched for yet. */
-  async search() {
+  /**
+   * Searches for the missing models of a run that have not been searched for yet.
+   *
+   * @param {Model[]} [again] those to be searched for in any case
+   */
+  async search(again = []) {
     const missing = neededModels(this.state.analysis).filter(
-      (model) => model.status === 'missing' && !this.state.resolutions.has(modelKey(model))
+      (model) =>
+        model.status === 'missing' && (again.includes(model) || !this.state.resolutions.has(modelKey(model)))
     )
     this.#stopSearch()
     if (missing.length === 0) {
@@ -245,6 +255,19 @@ export class Store {
     // Told whole, not by its models alone: its notes and metadata say where they are.
     const request = this.state.file ?? (workflow && { workflow })
     if (request) await this.#searchFor(missing, request)
+  }
+
+  /**
+   * Searches anew; what was found before stays in sight until there is something newer.
+   *
+   * @param {Row[]} rows
+   */
+  async searchAgain(rows) {
+    const ofRun = rows.filter(({ model }) => model.active && model.folder !== null)
+    if (ofRun.length > 0) await this.search(ofRun.map(({ model }) => model))
+    for (const row of rows) {
+      if (row.folder !== null && !ofRun.includes(row)) await this.searchOne(row.model, row.folder)
+    }
   }
 
   /**
@@ -272,7 +295,8 @@ export class Store {
       for await (const resolution of this.client.resolve(request, abort.signal)) {
         const model = byId.get(resolution.id)
         if (model) search.found += 1
-        this.state.resolutions.set(model ? modelKey(model) : resolution.id, resolution)
+        const key = model ? modelKey(model) : resolution.id
+        this.state.resolutions.set(key, this.access.asOpened(resolution))
         this.changed()
       }
     } catch (error) {
@@ -327,7 +351,18 @@ export class Store {
    */
   chooseCandidate(row, url) {
     if (row.download?.status === 'failed') void this.downloads.forget(row.download.id)
-    this.choose(row.id, { url, picked: true })
+    // A file that scanners warn of is not ticked by looking at it.
+    const isWarnedOf = row.candidates.some((other) => other.url === url && other.safety === 'danger')
+    this.choose(row.id, { url, picked: !isWarnedOf })
+  }
+
+  /**
+   * Ticks or unticks a row: what is ticked is this very file.
+   *
+   * @param {Row} row
+   */
+  pick(row) {
+    this.choose(row.id, { picked: !row.selected, url: row.chosen?.url })
   }
 
   /**
@@ -351,7 +386,9 @@ export class Store {
       mirrors: [],
       gated: false,
       needs: null,
-      safety: null
+      safety: null,
+      publisher: null,
+      licence: null
     }
     this.choose(row.id, { own })
     this.chooseCandidate(row, url)
@@ -372,7 +409,7 @@ export class Store {
   /** @param {boolean} picked */
   pickAll(picked) {
     for (const row of rowsOf(this.state)) {
-      if (row.selectable && row.model.active) this.choose(row.id, { picked })
+      if (row.model.active && (picked ? isHarmless(row) : row.selectable)) this.choose(row.id, { picked })
     }
   }
 

@@ -63,6 +63,8 @@ export interface Candidate {
   gated: boolean
   needs: string | null
   safety: string | null
+  publisher: string | null
+  licence: string | null
 }
 
 export interface SourceError {
@@ -110,6 +112,8 @@ export interface Download {
   received: number
   speed: number
   eta: number | null
+  /** How many are open for it now. */
+  connections: number
   sha256: string | null
   verified: boolean
   error: { code: string; message: string } | null
@@ -122,4 +126,35 @@ export interface Folder {
   roots: { path: string; writable: boolean; free_bytes: number | null; default: boolean }[]
   extensions: string[]
   default_root: string | null
+}
+
+export type Provider = 'huggingface' | 'civitai'
+
+/** Whether a token is set, never which. `settings`: those of the server, which only its owner can change. */
+export interface Credential {
+  provider: Provider
+  set: boolean
+  origin: 'stored' | 'settings' | null
+}
+
+export interface CredentialCheck {
+  provider: Provider
+  set: boolean
+  /** Whose token it is. */
+  account: string | null
+  scopes: string[]
+  /** What is missing; null if nothing is. */
+  code: string | null
+  message: string | null
+  page_url: string | null
+}
+
+export interface Hashing {
+  state: 'idle' | 'running' | 'waiting' | 'paused'
+  folder: string | null
+  done: number
+  total: number
+  bytes_done: number
+  bytes_total: number
+  failed: number
 }

@@ -1,6 +1,18 @@
 // The store's state, and the rows the views draw from it.
 
-import type { Alternative, Analysis, Candidate, Download, DownloadItem, Folder, Model, Resolution } from './contract'
+import type {
+  Alternative,
+  Analysis,
+  Candidate,
+  Credential,
+  CredentialCheck,
+  Download,
+  DownloadItem,
+  Folder,
+  Model,
+  Provider,
+  Resolution
+} from './contract'
 import type { RelinkOutcome } from './host'
 
 /** A failure as the user is shown it. `message` is the server's own; `code` is stable. */
@@ -23,6 +35,20 @@ export interface Choice {
   picked?: boolean
   /** Path of the file to use in place of the one the workflow names. */
   alternative?: string
+}
+
+/** What a provider said when it was asked about the token. */
+export interface TokenCheck {
+  busy: boolean
+  result: CredentialCheck | null
+  /** Why it could not be asked, or the token not be stored. */
+  problem: Problem | null
+}
+
+/** A file that only some accounts may have, and whose token could open it. */
+export interface Locked {
+  provider: Provider
+  url: string
 }
 
 export interface State {
@@ -59,6 +85,12 @@ export interface State {
   relinkProblems: Map<string, RelinkOutcome>
   /** Why the last action (start, pause, …) failed. */
   actionProblem: Problem | null
+  /** What is known of the tokens; empty until the server was asked. */
+  credentials: Credential[]
+  /** By the URL of the file a token was to open; by provider where the token alone was asked about. */
+  checks: Map<string, TokenCheck>
+  /** URLs that a check has found open. */
+  opened: Set<string>
   /** Keys of what is unfolded: rows by model id, sections by name. */
   open: Set<string>
 }
@@ -91,6 +123,8 @@ export interface Row {
   /** May be ticked: it has a URL we may fetch and a folder, and is not on its way yet. */
   selectable: boolean
   selected: boolean
+  /** Set where a token would help. */
+  locked: Locked | null
   /** The file here that its nodes could load instead; null if none is in their folder. */
   replacement: Alternative | null
   /** `replacement` is the only one, or the user's choice. */

@@ -3,6 +3,7 @@
 import { h } from '../dom.js'
 import { fileNameOf } from '../links.js'
 import { alternativeList } from './elsewhere.js'
+import { isOffline, isSourceFailure } from './notices.js'
 import { confidenceBadge, evidenceText, iconButton, originLink } from './parts.js'
 import { sourceErrors, urlForm } from './remedies.js'
 import { substituteList } from './substitutes.js'
@@ -19,7 +20,7 @@ import { substituteList } from './substitutes.js'
  * @param {Row} row
  */
 export function detailsView(context, row) {
-  const { t } = context
+  const { t, say } = context
   const { chosen } = row
   const place = row.model.path ?? row.download?.path ?? row.replacement?.path ?? row.destination
   const mayChoose = ['resolved', 'ambiguous', 'failed'].includes(row.state)
@@ -37,6 +38,8 @@ export function detailsView(context, row) {
         t('details.evidence'),
         chosen && row.candidates.length === 1 && evidenceText(context, chosen, true)
       ),
+      item(t('details.scan'), chosen?.safety && say('safety', chosen.safety)),
+      item(t('details.licence'), chosen?.licence),
       item(t('details.destination'), place && copyable(context, place)),
       item(
         t('details.offeredAs'),
@@ -49,7 +52,12 @@ export function detailsView(context, row) {
         row.model.references.map((reference) => nodeButton(context, reference))
       )
     ),
-    row.state !== 'not_found' && sourceErrors(context, row, 'note'),
+    sourceErrors(
+      context,
+      row,
+      'note',
+      (error) => !isOffline(error) && (row.state !== 'not_found' || isSourceFailure(error))
+    ),
     mayChoose && urlForm(context, row)
   )
 }
@@ -131,7 +139,10 @@ function candidateList(context, row) {
             { class: 'meta' },
             confidenceBadge(context, candidate),
             h('span', null, candidate.size === null ? t('details.sizeUnknown') : bytes(candidate.size)),
-            candidate.needs && h('span', { class: 'warn' }, t('needs.short'))
+            candidate.sha256 &&
+              h('span', { class: 'hash', title: `SHA-256 ${candidate.sha256}` }, candidate.sha256.slice(0, 10)),
+            candidate.needs && h('span', { class: 'warn' }, t('needs.short')),
+            candidate.safety === 'danger' && h('span', { class: 'warn' }, t('safety.short'))
           ),
           h('span', { class: 'note' }, evidenceText(context, candidate, true))
         )

@@ -31,7 +31,7 @@ export function downloadLine(context, download) {
         text
       }
     ),
-    h('p', { class: 'note figures' }, text)
+    h('p', { class: 'note figures', title: connectionsText(context, download) }, text)
   )
 }
 
@@ -40,9 +40,13 @@ export function downloadLine(context, download) {
  * @param {Download} download
  * @returns {string}
  */
-function progressText({ t, bytes, locale }, download) {
-  const { status, size, received, speed, eta } = download
-  if (status === 'queued') return t('download.queued')
+function progressText({ t, has, bytes, locale }, download) {
+  const { status, size, received, speed, eta, error } = download
+  if (status === 'queued') {
+    if (!error) return t('download.queued')
+    if (error.code === 'DOWNLOADING_ELSEWHERE') return t('download.elsewhere')
+    return `${t('download.again')} · ${has(`errors.${error.code}`) ? t(`errors.${error.code}`) : error.message}`
+  }
   if (status === 'verifying') return t('download.verifying')
   const done = percent(received, size)
   const parts = [
@@ -53,6 +57,14 @@ function progressText({ t, bytes, locale }, download) {
     status === 'active' && eta !== null && t('download.left', { time: formatDuration(eta, locale) })
   ]
   return parts.filter(Boolean).join(' · ')
+}
+
+/**
+ * @param {Context} context
+ * @param {Download} download
+ */
+function connectionsText({ t }, { status, connections }) {
+  return status === 'active' && connections > 0 ? t('download.connections', { n: connections }) : null
 }
 
 /**

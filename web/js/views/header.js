@@ -2,7 +2,7 @@
 
 import { h } from '../dom.js'
 import { icon } from '../icons.js'
-import { relinkable } from '../rows.js'
+import { isHarmless, relinkable } from '../rows.js'
 import { fileChooser } from './file.js'
 import { iconButton } from './parts.js'
 
@@ -50,7 +50,7 @@ export function summaryBar(context, rows) {
   const active = rows.filter((row) => row.model.active)
   const missing = active.filter((row) => !['present', 'completed', 'elsewhere'].includes(row.state)).length
   const elsewhere = active.filter((row) => row.state === 'elsewhere').length
-  const choosable = active.filter((row) => row.selectable)
+  const choosable = active.filter(isHarmless)
   const all = choosable.length > 0 && choosable.every((row) => row.selected)
   const { search } = state
   const parts = [

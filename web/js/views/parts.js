@@ -132,12 +132,14 @@ export function originLink({ say }, candidate) {
  * @param {Candidate} candidate
  * @param {boolean} [all] every reason; else, for what is certain, only the strongest
  */
-export function evidenceText({ t, say }, candidate, all = false) {
+export function evidenceText({ t, say, has }, candidate, all = false) {
   const { site, publisher } = originOf(candidate)
   const { source, confidence } = candidate
   const reasons = candidate.evidence.map((evidence) => {
-    const known = evidence === 'catalog' && (source === 'templates' || source === 'manager')
-    return known ? t('evidence.catalogOf', { source: say('sources', source) }) : say('evidence', evidence)
+    // Who lists it says more than that somebody does.
+    return evidence === 'catalog' && has(`evidence.by.${source}`)
+      ? t(`evidence.by.${source}`)
+      : say('evidence', evidence)
   })
   if (confidence === 'exact' && !all) reasons.splice(1)
   return [site && publisher && say('sources', site), ...reasons].filter(Boolean).join(' · ')

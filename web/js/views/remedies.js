@@ -3,11 +3,12 @@
 // What to do when a model cannot simply be downloaded.
 
 import { h } from '../dom.js'
-import { icon } from '../icons.js'
-import { originOf, searchLinks } from '../links.js'
+import { searchLinks } from '../links.js'
+import { accessSteps } from './access.js'
+import { isOffline, isSourceFailure } from './notices.js'
 import { button, externalLink } from './parts.js'
 
-/** @import { Candidate } from '../../types/contract' */
+/** @import { SourceError } from '../../types/contract' */
 /** @import { Row } from '../../types/state' */
 /** @import { Context } from './context.js' */
 
@@ -17,9 +18,16 @@ import { button, externalLink } from './parts.js'
  */
 export function notFoundView(context, row) {
   const { t, say } = context
+  const errors = row.resolution?.errors ?? []
+  const where = errors.some(isOffline)
+    ? 'row.notKnownHere'
+    : errors.some((error) => isSourceFailure(error) || error.source === 'resolver')
+      ? 'row.notFoundPartly'
+      : 'row.notFound'
   return [
-    h('p', { class: 'note' }, t('row.notFound')),
-    sourceErrors(context, row, 'note warn'),
+    h('p', { class: 'note' }, t(where)),
+    // What concerns all rows is said above them, and in the details.
+    sourceErrors(context, row, 'note warn', (error) => !isOffline(error) && !isSourceFailure(error)),
     row.model.folder === null && folderChooser(context, row),
     urlForm(context, row),
     h(
@@ -96,60 +104,15 @@ export function folderChooser({ store, state, t }, row) {
 }
 
 /**
- * What the user has to do before a candidate can be had: accept a licence, sign in, allow its host.
- *
- * @param {Context} context
- * @param {Candidate} candidate
- */
-export function needsView({ t, say }, candidate) {
-  const { site, publisher } = originOf(candidate)
-  const name = site ? say('sources', site) : publisher
-  const { needs } = candidate
-  const mayLogIn = needs === 'licence' || needs === 'token'
-  return h(
-    'div',
-    {
-      class: `callout ${needs ? 'warn' : ''}`,
-      role: 'note',
-      'data-testid': 'model-resolver-needs',
-      'data-needs': needs
-    },
-    icon('lock'),
-    h(
-      'div',
-      null,
-      h(
-        'p',
-        null,
-        needs
-          ? mayLogIn || needs === 'allowed_host'
-            ? t(`needs.${needs}`, { name })
-            : needs
-          : t('needs.met')
-      ),
-      mayLogIn &&
-        h(
-          'p',
-          null,
-          externalLink(candidate.page_url ?? candidate.url, t(`needs.${needs}Link`, { name }), {
-            testid: 'model-resolver-licence'
-          })
-        ),
-      mayLogIn && (site === 'huggingface' || site === 'civitai') && h('p', null, t(`needs.setting.${site}`)),
-      needs === 'allowed_host' && h('p', null, t('needs.allowHost', { name }))
-    )
-  )
-}
-
-/**
  * What went wrong in the sources, each with its own words.
  *
  * @param {Context} context
  * @param {Row} row
- * @param {string} style a warning where nothing was found, else a side note
+ * @param {string} style
+ * @param {(error: SourceError) => boolean} told
  */
-export function sourceErrors({ say }, row, style) {
-  return row.resolution?.errors.map((error, index) =>
+export function sourceErrors({ say }, row, style, told) {
+  return row.resolution?.errors.filter(told).map((error, index) =>
     h(
       'p',
       {
@@ -167,19 +130,22 @@ export function sourceErrors({ say }, row, style) {
  * @param {Context} context
  * @param {Row} row
  */
-export function failureView({ store, t, say }, row) {
+export function failureView(context, row) {
+  const { store, t, has } = context
   const { download } = row
   if (!download) return null
-  const code = download.error?.code ?? ''
-  const hint = say('hints', code)
+  const { code = '', message = t('download.failed') } = download.error ?? {}
+  const known = has(`errors.${code}`)
   return h(
     'div',
     { class: 'callout error', role: 'alert', 'data-testid': 'model-resolver-problem', 'data-code': code },
     h(
       'div',
       null,
-      h('p', null, download.error?.message ?? t('download.failed')),
-      hint !== code && h('p', { class: 'note' }, hint),
+      h('p', null, known ? t(`errors.${code}`) : message),
+      // Which file, which server, which of the two hashes: in the server's own words.
+      known && !row.locked && h('p', { class: 'note' }, message),
+      row.locked && accessSteps(context, row, row.locked, code === 'GATED' ? 'licence' : 'token'),
       h(
         'div',
         { class: 'buttons' },

@@ -3,13 +3,15 @@
 import { h } from '../dom.js'
 import { icon } from '../icons.js'
 import { isRunning } from '../rows.js'
+import { needsView } from './access.js'
 import { detailsView } from './details.js'
 import { downloadActions, downloadLine } from './download.js'
 import { elsewhereView } from './elsewhere.js'
 import { button, confidenceBadge, evidenceText, iconButton, longName, originLink } from './parts.js'
-import { failureView, folderChooser, needsView, notFoundView } from './remedies.js'
+import { failureView, folderChooser, notFoundView } from './remedies.js'
 import { substitutesHint } from './substitutes.js'
 
+/** @import { Candidate } from '../../types/contract' */
 /** @import { Row, RowState } from '../../types/state' */
 /** @import { Child, VElement } from '../dom.js' */
 /** @import { IconName } from '../icons.js' */
@@ -39,8 +41,18 @@ const drawn = new WeakMap()
  * @param {Row} row
  */
 export function rowView(context, row) {
-  const { open, folders, relinking } = context.state
-  const depends = [open.has(keyOf(row)), folders, relinking, context.locale]
+  const { open, folders, relinking, credentials, checks } = context.state
+  const { locked, chosen } = row
+  const file = locked?.url ?? chosen?.url ?? ''
+  const depends = [
+    open.has(keyOf(row)),
+    folders,
+    relinking,
+    context.locale,
+    credentials,
+    checks.get(file),
+    open.has(`token:${file}`)
+  ]
   const known = drawn.get(row)
   if (known && known.depends.every((value, index) => value === depends[index])) return known.view
   const view = draw(context, row)
@@ -112,7 +124,7 @@ function lead({ store, t }, row) {
       checked: row.selected,
       'aria-label': t('row.select', { name: row.model.name }),
       'data-testid': 'model-resolver-select',
-      onchange: () => store.choose(row.id, { picked: !row.selected })
+      onchange: () => store.pick(row)
     })
   }
   const name = row.folder === null ? 'folder' : row.chosen?.needs ? 'lock' : ICONS[row.state]
@@ -215,7 +227,7 @@ function unsearched(context, row) {
  * @param {Row} row
  */
 function found(context, row) {
-  const { t, store } = context
+  const { t, store, state } = context
   const { chosen } = row
   if (!chosen) return null
   const others = row.candidates.length - 1
@@ -244,8 +256,21 @@ function found(context, row) {
     evidence && h('p', { class: 'note', 'data-testid': 'model-resolver-evidence' }, evidence),
     row.state === 'ambiguous' && others > 0 && h('p', { class: 'note warn' }, t('row.ambiguous')),
     row.model.folder === null && folderChooser(context, row),
-    (chosen.needs || chosen.gated) && needsView(context, chosen),
-    chosen.safety &&
-      h('p', { class: 'note warn' }, icon('alert', 'small'), ' ', context.say('safety', chosen.safety))
+    (chosen.needs || chosen.gated || state.opened.has(chosen.url)) && needsView(context, row, chosen),
+    safetyView(context, chosen)
   ]
+}
+
+/**
+ * What scanners say against a file; that they found nothing is told in the details.
+ *
+ * @param {Context} context
+ * @param {Candidate} candidate
+ */
+function safetyView({ say }, { safety }) {
+  if (!safety || safety === 'scanned') return null
+  const text = say('safety', safety)
+  const props = { 'data-testid': 'model-resolver-safety', 'data-safety': safety }
+  if (safety !== 'danger') return h('p', { class: 'note', ...props }, text)
+  return h('div', { class: 'callout error', role: 'note', ...props }, icon('alert'), h('div', null, text))
 }

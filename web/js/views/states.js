@@ -109,6 +109,7 @@ export function isAboutFile({ state, has }, problem) {
  */
 function problemText({ t, has }, problem) {
   if (has(`problem.${problem.code}`)) return t(`problem.${problem.code}`)
+  if (has(`errors.${problem.code}`)) return t(`errors.${problem.code}`)
   if (problem.message) return problem.message
   if (problem.code === 'CUT_OFF') return t('state.cutOff')
   return t(problem.status === 404 ? 'state.notLoaded' : 'state.noAnswer')
@@ -138,7 +139,9 @@ export function problemBanner(context, key, title, problem, action) {
       'div',
       null,
       h('p', null, title),
-      h('p', { class: 'note' }, problemText(context, problem)),
+      h('p', null, problemText(context, problem)),
+      // Which file or host it is about stands in the server's own words.
+      context.has(`errors.${problem.code}`) && h('p', { class: 'note' }, problem.message),
       action && h('div', { class: 'buttons' }, action)
     )
   )
