@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 NODE_STAMP := node_modules/.ready
 
-.PHONY: demo test bench bench-download bench-resolve lint run learned format clean help
+.PHONY: demo test bench bench-download bench-resolve bench-start lint run learned format clean help
 
 help:
 	@echo "make demo   resolve the example workflow against the embedded hub (no account, no internet)"
 	@echo "make test   run every test          make lint   check style and types"
 	@echo "make bench  print the figures       make run    standalone server and page"
 	@echo "make bench-download   the figures of downloading, beside aria2c, curl and hf_hub_download"
+	@echo "make bench-start      installing and starting, beside FastAPI, Uvicorn, httpx and Gradio"
 	@echo "make bench-resolve    how many models are found online, and how many of them rightly"
 
 $(STAMP): pyproject.toml requirements.txt tools/setup.sh
@@ -26,7 +27,7 @@ demo: $(STAMP)
 	$(BIN)/python -m demo.run
 
 test: $(STAMP)
-	tools/programs.sh browser redis-server
+	tools/programs.sh browser redis-server aria2c curl
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 bench: $(STAMP)
@@ -36,6 +37,11 @@ bench: $(STAMP)
 bench-download: $(STAMP)
 	$(BIN)/python -m bench download
 
+# ROUNDS=5 chooses how often. Fetches some 150 MB from the package registry into a temporary folder.
+bench-start: $(STAMP)
+	$(BIN)/python -m bench starting
+	$(BIN)/python -m bench.against_first_design
+
 # SHOW=1 shows each model that was not right first.
 bench-resolve: $(STAMP)
 	$(BIN)/python -m bench resolving
@@ -44,6 +50,8 @@ lint: $(STAMP) $(NODE_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/shellcheck deploy.sh .ci/run tools/*.sh
+	$(BIN)/hadolint Dockerfile
 	node_modules/.bin/tsc --noEmit -p web/jsconfig.json
 	$(BIN)/comfy --skip-prompt --no-enable-telemetry node validate
 
