@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_EXAMPLE = """# folder/name  URL  [SHA-256], one model a line
+if TYPE_CHECKING:
+    from .resolver.app import Resolver
+    from .resolver.errors import ResolverError
+    from .resolver.lockfile import LockFile
+    from .resolver.schemas import Download, DownloadItem
+
+_EXAMPLE = """# folder/name  URL  [SHA-256], one model a line; or the content of a models.lock.json
 vae/ae.safetensors https://huggingface.co/Comfy-Org/z_image_turbo/resolve/main/split_files/vae/ae.safetensors"""
 
 
@@ -15,11 +21,14 @@ class EnsureModels:
 
     For headless and API users, whose workflow can state what it needs. Any value passes through, so
     that nodes behind it wait. (ComfyUI refuses a prompt whose loaders name missing files before any node
-    runs: put the loaders into a prompt of their own, or resolve the workflow beforehand.)
+    runs: send it to `model-resolver/prompt`, or put the loaders into a prompt of their own.)
     """
 
     CATEGORY = "loaders"
-    DESCRIPTION = "Downloads the listed models that are missing, verified, and passes the value through."
+    DESCRIPTION = (
+        "Downloads the listed models that are missing, verified, and passes the value through. "
+        "Lists lines of folder/name, URL and SHA-256, or a lock file."
+    )
     FUNCTION = "ensure"
     OUTPUT_NODE = True
     RETURN_TYPES = ("*",)
@@ -35,71 +44,90 @@ class EnsureModels:
 
     @classmethod
     def IS_CHANGED(cls, models: str, **_: Any) -> str:
-        """Which of the files are here: ComfyUI runs the node again when that changes."""
+        """Which files are here: ComfyUI runs the node again when that changes."""
+        from .resolver.lockfile import LockFile
+        from .resolver.model_list import parse_list
         from .server_routes import get_resolver
 
+        listed = parse_list(models)
         library = get_resolver().library.snapshot()
-        return ",".join(str(library.find(item.folder, item.filename) is not None) for item in _items(models))
+        places = (
+            [(model.folder, model.name) for model in listed.models]
+            if isinstance(listed, LockFile)
+            else [(item.folder, item.filename) for item in listed]
+        )
+        files = [library.find(*place) for place in places]
+        return ",".join(f"{file.size}:{file.modified}" if file else "-" for file in files)
 
     def ensure(self, models: str, value: Any = None, unique_id: str | None = None) -> tuple[Any]:
-        from .resolver.errors import Conflict
-        from .resolver.fetch import fetch
+        from .resolver.lockfile import LockFile
+        from .resolver.model_list import parse_list
         from .server_routes import get_resolver
 
+        listed = parse_list(models)
         resolver = get_resolver()
-        library = resolver.library.snapshot()
-        items = [item for item in _items(models) if library.find(item.folder, item.filename) is None]
-        show, stop_if_interrupted = _progress(unique_id), _interruption()
-        before = {download.id for download in resolver.engine.submit(resolver.downloads.list()).result()}
-        state: dict[str, Any] = {}
-        try:
-            for download in resolver.engine.iterate(lambda: fetch(resolver, items)) if items else ():
-                stop_if_interrupted()
-                if download is not None:
-                    state[download.id] = download
-                    show(list(state.values()))
-        except BaseException:
-            # The run was cancelled: keep what has come, so that the next run goes on from there. What
-            # somebody else had begun goes on, and one that has just ended cannot be paused.
-            for name in state.keys() - before:
-                with suppress(Conflict):
-                    resolver.engine.submit(resolver.downloads.pause(name)).result()
-            raise
-        failed = [download for download in state.values() if download.status != "completed"]
-        if failed:
-            reasons = [f"{d.folder}/{d.filename}: {d.error.message if d.error else d.status}" for d in failed]
-            raise RuntimeError("Not all models could be fetched.\n" + "\n".join(reasons))
+        if isinstance(listed, LockFile):
+            items = _missing_of_lock(resolver, listed)
+        else:
+            library = resolver.library.snapshot()
+            items = [item for item in listed if library.find(item.folder, item.filename) is None]
+        if items:
+            _fetch(resolver, items, unique_id)
         return (value,)
 
 
-def _items(text: str) -> list[Any]:
-    """The lines of the list as download items. Raises ``ValueError`` naming the line that is wrong."""
-    from .resolver.host import canonical_folder
-    from .resolver.schemas import DownloadItem
+def _missing_of_lock(resolver: Resolver, lock: LockFile) -> list[DownloadItem]:
+    """What a lock names that is not here. Raises for a file whose content is not the lock's."""
+    from .resolver.syncing import check
 
-    items = []
-    for number, line in enumerate(text.splitlines(), 1):
-        parts = line.split()
-        if not parts or parts[0].startswith("#"):
-            continue
-        folder, _, name = parts[0].replace("\\", "/").partition("/")
-        if len(parts) not in (2, 3) or not folder or not name:
-            raise ValueError(f"Line {number} of the list must be: folder/name  URL  [SHA-256]")
-        try:
-            items.append(
-                DownloadItem(
-                    folder=canonical_folder(folder),
-                    filename=name,
-                    url=parts[1],
-                    sha256=parts[2] if len(parts) == 3 else None,
-                )
-            )
-        except ValueError:
-            raise ValueError(f"Line {number} of the list has no valid SHA-256.") from None
-    return items
+    stop_if_interrupted = _interruption()
+    checked = list(check(resolver, lock, lambda read: stop_if_interrupted()))
+    problems = [
+        f"{found.model.id}: {found.problem.message}" for found in checked if found.problem is not None
+    ]
+    if problems:
+        raise RuntimeError("\n".join(["Not all models are as the lock says.", *problems]))
+    return [found.item() for found in checked if found.state == "missing"]
 
 
-def _progress(unique_id: str | None) -> Callable[[list[Any]], None]:
+def _fetch(resolver: Resolver, items: list[DownloadItem], unique_id: str | None) -> None:
+    """Fetch ``items``, showing progress on the node. Raises ``RuntimeError`` that names those that failed."""
+    from .resolver.errors import Conflict, ResolverError
+    from .resolver.fetch import fetch
+
+    show, stop_if_interrupted = _progress(unique_id), _interruption()
+    before = {download.id for download in resolver.engine.submit(resolver.downloads.list()).result()}
+    state: dict[str, Download] = {}
+    try:
+        for download in resolver.engine.iterate(lambda: fetch(resolver, items)):
+            stop_if_interrupted()
+            if download is not None:
+                state[download.id] = download
+                show(list(state.values()))
+    except ResolverError as error:
+        raise RuntimeError(_refusal(error, items)) from None
+    except BaseException:
+        # The run was cancelled: keep what has come, so that the next run goes on from there. What
+        # somebody else had begun goes on, and one that has just ended cannot be paused.
+        for name in state.keys() - before:
+            with suppress(Conflict):
+                resolver.engine.submit(resolver.downloads.pause(name)).result()
+        raise
+    failed = [download for download in state.values() if download.status != "completed"]
+    if failed:
+        reasons = [f"{d.folder}/{d.filename}: {d.error.message if d.error else d.status}" for d in failed]
+        raise RuntimeError("\n".join(["Not all models could be fetched.", *reasons]))
+
+
+def _refusal(error: ResolverError, items: list[DownloadItem]) -> str:
+    """What is wrong with which of ``items``."""
+    refused = error.details.get("items")
+    if not isinstance(refused, list):
+        return f"{', '.join(f'{item.folder}/{item.filename}' for item in items)}: {error.message}"
+    return "\n".join(f"{items[one['index']].folder}/{one['filename']}: {one['message']}" for one in refused)
+
+
+def _progress(unique_id: str | None) -> Callable[[list[Download]], None]:
     """A function that shows the downloads' progress on the node."""
     try:
         from comfy.utils import ProgressBar  # type: ignore[import-not-found]
@@ -107,7 +135,7 @@ def _progress(unique_id: str | None) -> Callable[[list[Any]], None]:
         return lambda downloads: None
     bar = ProgressBar(1, node_id=unique_id)
 
-    def show(downloads: list[Any]) -> None:
+    def show(downloads: list[Download]) -> None:
         total = sum(download.size or 0 for download in downloads)
         done = sum(
             (download.size or 0) if download.status == "completed" else download.received

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -29,6 +30,7 @@ from .library import Library, LibraryFile
 from .library.duplicates import find_duplicates
 from .library.hashes import FileHashes, is_hash, status_of
 from .library.hashing import HashingProgress, LibraryHashing
+from .logs import set_level
 from .net.client import HttpClient
 from .net.probe import RemoteFile, probe
 from .relinking import Relinked, relink
@@ -41,8 +43,10 @@ from .sources.cache import open_cache
 from .sources.catalog import CatalogSource, manager_entries
 from .sources.civitai import CivitaiSource
 from .sources.examples import WorkflowIndex
+from .sources.headers import HeaderReader
 from .sources.history import history_entries
 from .sources.huggingface import HuggingFaceSource
+from .sources.modelscope import ModelScopeMirrors
 from .sources.plugins import Tools, plugin_sources
 from .sources.workflow import WorkflowSource
 from .store import Store
@@ -61,9 +65,11 @@ class Resolver:
     """
 
     def __init__(self, settings: LoadedSettings, host: Host) -> None:
+        self._loaded_settings = settings
         self.settings = settings.values
         self.setting_origins = settings.origins
         self.host = host
+        self._began = time.monotonic()
         # First what can refuse its settings, then what holds files and threads.
         self.credentials = Credentials(host.data_directory / "credentials.json", self.settings)
         self.client = HttpClient(self.settings, credentials=self.credentials.token)
@@ -95,7 +101,14 @@ class Resolver:
             known_files=self.hashes.paths_with,
         )
         self.asker = Asker(self.cache)
-        self.resolutions = ResolutionService(self._sources(), self._probe, self.client.policy.check)
+        self.resolutions = ResolutionService(
+            self._sources(),
+            self._probe,
+            self.client.policy.check,
+            inspect=HeaderReader(self.client, self.asker),
+            mirror=self._mirror(),
+            account=lambda: self.client.account("huggingface") + self.client.account("civitai"),
+        )
         self._lock = threading.Lock()
         self._digest: Digest | None = None
         self._knowledge: FolderKnowledge | None = None
@@ -117,6 +130,18 @@ class Resolver:
         finally:
             self.engine.stop()
             self.store.close()
+
+    def uptime(self) -> float:
+        """Seconds since it was made."""
+        return time.monotonic() - self._began
+
+    def change_settings(self, changes: Mapping[str, Any]) -> None:
+        """Give settings new values while running; raises as ``LoadedSettings.change``. Blocks."""
+        changed = self._loaded_settings.change(changes)
+        if "bandwidth_limit" in changed:
+            self.downloads.set_bandwidth_limit(self.settings.bandwidth_limit)
+        if "log_level" in changed:
+            set_level(self.settings.log_level)
 
     def analyze(self, workflow: Workflow, *, afresh: bool = False) -> schemas.Analysis:
         """The models that ``workflow`` wants, each judged against the library.
@@ -145,8 +170,19 @@ class Resolver:
 
     def wanted(self, workflow: Workflow, found: schemas.Analysis) -> tuple[list[Wanted], Context]:
         """The missing models of an analysis that take part in a run, as ``resolve`` takes them."""
+        # Stated names come without extension; the references have them as they stand.
+        short = {(stated.folder, stated.name): stated.autov2 for stated in workflow.stated}
         models = [
-            Wanted(model.id, model.folder, model.name, url=model.url, sha256=model.sha256)
+            Wanted(
+                model.id,
+                model.folder,
+                model.name,
+                url=model.url,
+                sha256=model.sha256,
+                autov2=next(
+                    (h for r in model.references if (h := short.get((model.folder or "", r.value)))), None
+                ),
+            )
             for model in found.models
             if model.status == "missing" and model.active
         ]
@@ -298,6 +334,11 @@ class Resolver:
         ]
         taken = {source.name for source in own}
         return [*own, *plugin_sources(Tools(self.client, self.asker), taken)]
+
+    def _mirror(self) -> ModelScopeMirrors | None:
+        if not self.settings.modelscope:
+            return None
+        return ModelScopeMirrors(self.client, self.asker, self.settings.modelscope_endpoint)
 
     def _locked_templates(self) -> Digest:
         with self._lock:

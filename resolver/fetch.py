@@ -1,4 +1,4 @@
-"""Fetching files and waiting for them: what the command line and the Ensure Models node do."""
+"""Fetching files and waiting for them: what the command line, prompts and the Ensure Models node do."""
 
 from __future__ import annotations
 
@@ -11,6 +11,24 @@ from .host import canonical_folder
 from .names import parse_model_name
 
 ENDED = ("completed", "failed", "cancelled")
+_MOST_MIRRORS = 16
+
+
+def item_for(model: schemas.Model, resolution: schemas.Resolution) -> schemas.DownloadItem | None:
+    """What to download for a model without asking: only what was found for certain, and is to be had."""
+    if resolution.state != "resolved" or model.folder is None:
+        return None
+    best = resolution.candidates[0]
+    if best.needs is not None:
+        return None
+    return schemas.DownloadItem(
+        folder=model.folder,
+        filename=model.name,
+        url=best.url,
+        mirrors=best.mirrors[:_MOST_MIRRORS],
+        sha256=best.sha256 or model.sha256,
+        size=best.size,
+    )
 
 
 async def fetch(resolver: Resolver, items: Sequence[schemas.DownloadItem]) -> AsyncIterator[schemas.Download]:
@@ -19,15 +37,30 @@ async def fetch(resolver: Resolver, items: Sequence[schemas.DownloadItem]) -> As
     First each download as it is at the beginning, in the order of ``items``. A download for the same
     place that was left unfinished goes on instead of a new one. Raises what ``DownloadQueue.submit`` raises.
     """
+    begun = await begin(resolver, items)
+    for download in begun:
+        yield download
+    async for download in follow(resolver, begun):
+        yield download
+
+
+async def follow(
+    resolver: Resolver, downloads: Sequence[schemas.Download]
+) -> AsyncIterator[schemas.Download]:
+    """Every state of these downloads that is newer than the given one, until all have ended."""
+    state = {download.id: download for download in downloads}
     events = resolver.events.listen()
     upcoming = asyncio.ensure_future(anext(events))
-    await asyncio.sleep(0)  # listening has begun before anything can happen
+    await asyncio.sleep(0)  # listening has begun before we look what has happened so far
+    changed = await resolver.downloads.list()
     try:
-        state: dict[str, schemas.Download] = {}
-        for download in await _begun(resolver, items):
-            state[download.id] = download
-            yield download
-        while any(download.status not in ENDED for download in state.values()):
+        while True:
+            for download in changed:
+                if download.id in state and download != state[download.id]:
+                    state[download.id] = download
+                    yield download
+            if all(download.status in ENDED for download in state.values()):
+                return
             done, _ = await asyncio.wait({upcoming}, timeout=1.0)
             if done:
                 name, data = upcoming.result()
@@ -36,17 +69,14 @@ async def fetch(resolver: Resolver, items: Sequence[schemas.DownloadItem]) -> As
             else:
                 # One that another process is fetching sends us no events.
                 changed = await resolver.downloads.list()
-            for download in changed:
-                if download.id in state and download != state[download.id]:
-                    state[download.id] = download
-                    yield download
     finally:
         upcoming.cancel()
         await asyncio.gather(upcoming, return_exceptions=True)
         await events.aclose()
 
 
-async def _begun(resolver: Resolver, items: Sequence[schemas.DownloadItem]) -> list[schemas.Download]:
+async def begin(resolver: Resolver, items: Sequence[schemas.DownloadItem]) -> list[schemas.Download]:
+    """The downloads for ``items``, in that order, as ``fetch`` begins or goes on with them."""
     unfinished = {
         (download.folder, download.filename): download
         for download in await resolver.downloads.list()

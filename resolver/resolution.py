@@ -74,14 +74,18 @@ class ResolutionService:
         *,
         inspect: Inspect | None = None,
         mirror: Mirror | None = None,
+        account: Callable[[], str] = lambda: "",
     ) -> None:
-        """``inspect`` looks into doubtful files, ``mirror`` knows another place of a content."""
+        """``inspect`` looks into doubtful files, ``mirror`` knows another place of a content. ``account``
+        tells logins apart: what a server answers depends on who asks.
+        """
         self.sources = tuple(sources)
         self._probe = probe
         self._allowed = allowed
         self._inspect = inspect
         self._mirror = mirror
-        self._answers: dict[str, tuple[float, _Answer]] = {}
+        self._account = account
+        self._answers: dict[tuple[str, str], tuple[float, _Answer]] = {}
 
     async def resolve(
         self,
@@ -276,7 +280,8 @@ class ResolutionService:
 
     async def _answer(self, url: str) -> _Answer:
         now = time.monotonic()
-        known = self._answers.get(url)
+        key = (self._account(), url)
+        known = self._answers.get(key)
         if known is not None and known[0] > now:
             return known[1]
         try:
@@ -291,7 +296,7 @@ class ResolutionService:
         keep = _KEEP_SECONDS if answer.error is None else _KEEP_FAILURE_SECONDS
         if len(self._answers) > 10_000:
             self._answers.clear()
-        self._answers[url] = (now + keep, answer)
+        self._answers[key] = (now + keep, answer)
         return answer
 
 

@@ -115,7 +115,10 @@ class AnalyzeRequest(Schema):
 
 
 class Candidate(Schema):
-    """One file that a source offers. ``needs``: what the user must do first, e.g. ``licence``, ``token``."""
+    """One file that a source offers. ``needs``: what the user must do first, e.g. ``licence``, ``token``.
+
+    ``publisher``: who put it there, as the source calls them; ``licence``: the short name of its terms.
+    """
 
     source: str
     url: str
@@ -129,6 +132,8 @@ class Candidate(Schema):
     gated: bool = False
     needs: str | None = None
     safety: str | None = None
+    publisher: str | None = None
+    licence: str | None = None
 
 
 class SourceError(Schema):
@@ -174,6 +179,26 @@ class WorkflowAnswer(RootModel[dict[str, Any]]):
     """A workflow as the editor saves it."""
 
 
+class ExportRequest(Schema):
+    """``format``: ``bash``, ``powershell``, ``python``, ``aria2``, ``json`` or ``lock``. ``present``: also
+    the models of the workflow that are here, as a lock has them anyway. ``online``: as in ``resolve``.
+    """
+
+    workflow: dict[str, Any] | None = None
+    models: Annotated[list[WantedModel], Field(max_length=1000)] | None = None
+    format: str
+    present: bool = False
+    online: bool = True
+
+
+class LeftOut(Schema):
+    """A model that is needed and not in what was exported, with the reason."""
+
+    id: str
+    code: str
+    message: str
+
+
 # --- downloads ----------------------------------------------------------------------------------
 
 
@@ -191,6 +216,29 @@ class DownloadItem(Schema):
 
 class DownloadsRequest(Schema):
     items: Annotated[list[DownloadItem], Field(min_length=1, max_length=1000)]
+
+
+class PromptRequest(BaseModel):
+    """What ComfyUI's ``POST /prompt`` takes: ``prompt`` in API format, and whatever else it knows."""
+
+    model_config = ConfigDict(extra="allow")
+
+    prompt: dict[str, Any]
+    client_id: str | None = None
+    extra_data: dict[str, Any] | None = None
+
+
+class PromptAnswer(RootModel[dict[str, Any]]):
+    """ComfyUI's own answer: ``{"prompt_id", "number", "node_errors"}``."""
+
+
+class LackingModel(Schema):
+    """A model that a prompt lacks, and why; ``url``: where to do something about it."""
+
+    id: str
+    code: str
+    message: str
+    url: str | None = None
 
 
 class PriorityRequest(Schema):
@@ -336,11 +384,24 @@ class HealthMetrics(Schema):
 
 
 class Health(Schema):
+    """``uptime``: seconds since the program started."""
+
     status: Literal["ok"]
     timestamp: float
+    uptime: float
     version: str
     host: str
     metrics: HealthMetrics
+
+
+class Finding(Schema):
+    """One thing that ``doctor`` looked at. ``area``: which kind (``roots``, ``space``, …); ``advice``: what
+    to do, null where nothing is wrong."""
+
+    area: str
+    level: Literal["ok", "warning", "problem"]
+    message: str
+    advice: str | None = None
 
 
 class CredentialRequest(Schema):
@@ -380,13 +441,20 @@ class CredentialCheck(Schema):
 
 
 class SettingValue(Schema):
-    """``value`` is null for a secret; ``set`` then says whether there is one."""
+    """``value`` is null for a secret; ``set`` then says whether there is one. ``changeable``: whether
+    ``PATCH settings`` can change it, as far as its ``source`` allows it.
+    """
 
     name: str
     value: Any
     set: bool
     source: str
+    changeable: bool
     description: str
+
+
+class SettingsRequest(RootModel[dict[str, Any]]):
+    """New values by the settings' names; null takes a value back to its default."""
 
 
 class SettingsAnswer(Schema):

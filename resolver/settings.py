@@ -1,11 +1,13 @@
-"""Settings: defaults < YAML file < ``.env`` < environment < command line, as one frozen object.
+"""Settings: defaults < YAML file < ``.env`` < environment < command line, as one object.
 
-An unknown ``CMR_`` name or a bad value is an error that names it; nothing is ignored silently.
+An unknown ``CMR_`` name or a bad value is an error that names it; nothing is ignored silently. What is in
+``CHANGEABLE`` may be changed while the program runs (``LoadedSettings.change``), nothing else.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -29,12 +31,18 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from .errors import SettingsError
+from .errors import BadInput, Conflict, ResolverError, SettingsError
+from .yaml_file import change_yaml
 
 PREFIX = "CMR_"
 CONFIG_FILE = "model_resolver.yaml"
+CHANGEABLE = frozenset({"bandwidth_limit", "max_concurrent_downloads", "log_level", "hash_library"})
+"""What is looked at anew each time it counts. Everything else is built into what starts with the program,
+or decides whom it trusts, which no request may."""
+
 HUGGING_FACE = "https://huggingface.co"
 CIVITAI = "https://civitai.com"
+MODELSCOPE = "https://www.modelscope.cn"
 
 # The first design of this program had a page of its own (Gradio) on a port of its own.
 _FORMER = {
@@ -89,6 +97,10 @@ class Settings(BaseSettings):
         description="Hugging Face, or a mirror of it; huggingface.co URLs are fetched from here.",
     )
     civitai_endpoint: str = Field(CIVITAI, description="Civitai, or a mirror of it.")
+    modelscope: bool = Field(
+        False, description="Ask ModelScope for further places of Hugging Face's files, and download from it."
+    )
+    modelscope_endpoint: str = Field(MODELSCOPE, description="ModelScope, or a mirror of it.")
     max_concurrent_downloads: int = Field(3, ge=1, le=32, description="Files fetched at the same time.")
     download_timeout: float = Field(
         300.0, gt=0, description="Seconds without a byte after which a connection is given up."
@@ -97,7 +109,7 @@ class Settings(BaseSettings):
         16, ge=1, le=64, description="Most connections one file may use; as many as pay off are opened."
     )
     bandwidth_limit: ByteSize | None = Field(
-        None, description="Bytes per second for all downloads together, e.g. 20MB."
+        None, gt=0, description="Bytes per second for all downloads together, e.g. 20MB."
     )
     disk_reserve: ByteSize = Field(
         ByteSize(1024**3), description="Free space a download must leave, e.g. 2GiB."
@@ -111,11 +123,9 @@ class Settings(BaseSettings):
     hash_library: bool = Field(
         False, description="Hash the model files that have no known hash in the background, at each start."
     )
-    enable_cache: bool = Field(
-        True, description="Keep answers of searches in the store (so far nothing is searched online)."
-    )
+    enable_cache: bool = Field(True, description="Remember answers of searches.")
     redis_url: SecretStr | None = Field(
-        None, description="Share the search cache through this Redis server (so far unused)."
+        None, description="Share remembered answers through this Redis server (needs the extra [redis])."
     )
     http_proxy: str | None = Field(
         None, validation_alias=AliasChoices("HTTP_PROXY", "http_proxy"), description="Proxy for http URLs."
@@ -134,7 +144,7 @@ class Settings(BaseSettings):
     def _upper(cls, value: Any) -> Any:
         return value.upper() if isinstance(value, str) else value
 
-    @field_validator("hf_endpoint", "civitai_endpoint")
+    @field_validator("hf_endpoint", "civitai_endpoint", "modelscope_endpoint")
     @classmethod
     def _endpoint(cls, value: str) -> str:
         value = value.strip().rstrip("/")
@@ -147,7 +157,7 @@ class Settings(BaseSettings):
     )
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
-        return None if value == "" else value
+        return None if isinstance(value, str) and not value.strip() else value
 
     @classmethod
     def settings_customise_sources(
@@ -173,11 +183,84 @@ def is_secret(field: str) -> bool:
 
 
 class LoadedSettings:
-    """The frozen settings and, for each field, the layer its value came from."""
+    """The settings and, for each field, the layer its value came from.
 
-    def __init__(self, values: Settings, origins: Mapping[str, str]) -> None:
+    ``config``: the YAML file that keeps changes; None where no directory for it is known.
+    """
+
+    def __init__(self, values: Settings, origins: Mapping[str, str], config: Path | None = None) -> None:
         self.values = values
-        self.origins = origins
+        self.origins = dict(origins)
+        self.config = config
+        self._lock = threading.Lock()
+
+    def change(self, changes: Mapping[str, Any]) -> frozenset[str]:
+        """Give settings new values, now and at later starts; all or, if one cannot be changed, none.
+
+        ``changes``: names as in the environment or the YAML; None takes a value out of the file, so that
+        the default counts. Returns the fields. Blocks: the YAML file is replaced in one step.
+        Raises ``BadInput`` (``SETTING_UNKNOWN``, ``SETTING_INVALID``), ``Conflict``
+        (``SETTING_NEEDS_RESTART``, ``SETTING_FROM_ELSEWHERE``: the environment or the command line would
+        win at the next start), ``ResolverError`` (``SETTINGS_NOT_WRITTEN``).
+        """
+        fields = {self._changeable(name): value for name, value in changes.items()}
+        values = {field: self._checked(field, value) for field, value in fields.items()}
+        with self._lock:
+            self._keep(fields)
+            # The object itself is frozen for all who hold it; this is the one place that changes it.
+            self.values.__dict__.update(values)
+            for field, value in fields.items():
+                self.origins[field] = "default" if value is None else "yaml"
+        return frozenset(fields)
+
+    def _changeable(self, name: str) -> str:
+        field = _field_name(name)
+        if field not in Settings.model_fields:
+            raise BadInput(
+                f"The setting {name[:80]!r} is unknown. Check its spelling.",
+                code="SETTING_UNKNOWN",
+                setting=name[:80],
+            )
+        name = environment_name(field)
+        if field not in CHANGEABLE:
+            raise Conflict(
+                f"{name} cannot be changed while the program runs. Set it in {CONFIG_FILE} or the "
+                "environment, and restart.",
+                code="SETTING_NEEDS_RESTART",
+                setting=name,
+            )
+        origin = self.origins.get(field, "default")
+        if origin not in ("default", "yaml"):
+            raise Conflict(
+                f"{name} is set by the {origin}, which would win again at the next start. Change it there.",
+                code="SETTING_FROM_ELSEWHERE",
+                setting=name,
+                origin=origin,
+            )
+        return field
+
+    @staticmethod
+    def _checked(field: str, value: Any) -> Any:
+        try:
+            return getattr(Settings(**({} if value is None else {field: value})), field)
+        except ValidationError as error:
+            problem = error.errors(include_input=False)[0]
+            raise BadInput(
+                f"{environment_name(field)} has a bad value: {_problem(problem)}.",
+                code="SETTING_INVALID",
+                setting=environment_name(field),
+            ) from None
+
+    def _keep(self, changes: Mapping[str, Any]) -> None:
+        if self.config is None:
+            raise ResolverError("There is no settings file to write to.", code="SETTINGS_NOT_WRITTEN")
+        try:
+            change_yaml(self.config, changes)
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ResolverError(
+                f"The settings file {self.config} cannot be changed: {yaml_problem(error)}.",
+                code="SETTINGS_NOT_WRITTEN",
+            ) from None
 
 
 def load_settings(
@@ -197,8 +280,9 @@ def load_settings(
     if dotenv_layer is not None:
         _refuse_unknown({name.upper(): "" for name in dotenv_layer.env_vars}, str(dotenv))
 
-    config = os.environ.get("CMR_CONFIG")
-    layers: list[tuple[str, dict[str, Any]]] = [("yaml", _read_yaml(config, user_directory))]
+    named = os.environ.get("CMR_CONFIG")
+    config = Path(named) if named else user_directory / CONFIG_FILE if user_directory else None
+    layers: list[tuple[str, dict[str, Any]]] = [("yaml", _read_yaml(config, must_exist=bool(named)))]
     if dotenv_layer is not None:
         layers.append((".env", _by_field(dotenv_layer())))
     layers.append(("environment", _by_field(EnvSettingsSource(Settings)())))
@@ -211,17 +295,22 @@ def load_settings(
             merged[field] = value
             origins[field] = origin
     try:
-        return LoadedSettings(Settings(**merged), origins)
+        return LoadedSettings(Settings(**merged), origins, config)
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         field = _field_name(str(first["loc"][0])) if first["loc"] else "settings"
         origin = origins.get(field, "default")
         name = field if origin == "yaml" else environment_name(field)
         raise SettingsError(
-            f"The setting {name} (from {origin}) has a bad value: {first['msg']}.",
+            f"The setting {name} (from {origin}) has a bad value: {_problem(first)}.",
             setting=name,
             origin=origin,
         ) from None
+
+
+def _problem(error: Mapping[str, object]) -> str:
+    """What is wrong with a value, without the value."""
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _field_name(name: str) -> str:
@@ -264,11 +353,10 @@ def yaml_problem(error: Exception) -> str:
     return error.strerror or "it cannot be opened" if isinstance(error, OSError) else "it is not YAML"
 
 
-def _read_yaml(config: str | None, user_directory: Path | None) -> dict[str, Any]:
-    path = Path(config) if config else user_directory / CONFIG_FILE if user_directory else None
+def _read_yaml(path: Path | None, *, must_exist: bool) -> dict[str, Any]:
     if path is None or not path.is_file():
-        if config:
-            raise SettingsError(f"CMR_CONFIG names {config}, which is not a file.", setting="CMR_CONFIG")
+        if must_exist:
+            raise SettingsError(f"CMR_CONFIG names {path}, which is not a file.", setting="CMR_CONFIG")
         return {}
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from filelock import FileLock
@@ -211,6 +211,11 @@ class Store:
             cursor = connection.execute(_UPDATE + condition, {**_as_record(row), "expected": expected})
             return cursor.rowcount == 1
 
+    def save_downloads(self, rows: Iterable[DownloadRow]) -> None:
+        """Write all of ``rows`` or none, in one transaction. Raises ``DuplicateDestination``."""
+        with self.transaction() as connection, _telling_duplicates():
+            connection.executemany(_UPDATE, [_as_record(row) for row in rows])
+
     def save_progress(self, progress: Iterable[tuple[str, int, int | None]]) -> None:
         """Write ``(id, received, size)`` of downloads under way, in one transaction."""
         with self.transaction() as connection:
@@ -262,7 +267,7 @@ class Store:
 
 
 def _as_record(row: DownloadRow) -> dict[str, object]:
-    return {**asdict(row), "mirrors": json.dumps(row.mirrors)}
+    return {**vars(row), "mirrors": json.dumps(row.mirrors)}
 
 
 def _as_row(record: sqlite3.Row) -> DownloadRow:

@@ -140,9 +140,8 @@ async def until_status(queue: DownloadQueue, download: Download, *statuses: str)
 @asynccontextmanager
 async def running(base: Path, *places: str, **fields: Any) -> AsyncIterator[Bench]:
     """A started queue. ``places``: allowed hosts. Other fields are settings or options of ``Bench``."""
-    options: dict[str, Any] = {
-        name: fields.pop(name) for name in ("credentials", "transfer", "known_files", "retry_policy") if name in fields
-    }
+    names = ("credentials", "transfer", "known_files", "retry_policy")
+    options: dict[str, Any] = {name: fields.pop(name) for name in names if name in fields}
     settings = Settings(**{"allowed_hosts": places, "download_timeout": 5.0, "disk_reserve": 0, **fields})
     bench = Bench(base, settings, options)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import socket
 import ssl
@@ -10,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
@@ -529,3 +531,18 @@ async def test_the_name_a_server_gives(disposition: str, name: str | None) -> No
         assert found.size == 0
         assert found.content_type is None
         assert found.filename == name
+
+
+async def test_what_had_arrived_of_a_body_that_broke_off_can_still_be_read() -> None:
+    """aiohttp raises as soon as it knows of the break, also where bytes before it have not been read."""
+    remote = Remote(b"x" * 100_000)
+    async with FaultServer() as server, client(server.place) as http:
+        url = server.put("/x", breaks_after(remote, 60_000))
+        async with http.open(url) as answer:
+            for _ in range(1000):
+                if answer.response.content.exception() is not None:
+                    break
+                await asyncio.sleep(0.01)
+            with pytest.raises(aiohttp.ClientError):
+                await answer.response.content.readany()
+            assert answer.left_over() == b"x" * 60_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,14 +61,39 @@ def test_it_fetches_what_is_missing_and_nothing_else(comfyui: ComfyHostProcess, 
     assert landed.read_bytes() == held.content, "a file that went away is fetched again"
 
 
+def lock(sha256: str) -> str:
+    place = {"folder": "vae", "name": "x.safetensors", "size": 500_000}
+    model = {**place, "sha256": sha256, "urls": [URL], "licence": None}
+    return json.dumps({"version": 1, "workflows": [], "models": [model]})
+
+
+def test_it_takes_a_lock_file_and_does_not_take_another_file_for_the_locked_one(
+    comfyui: ComfyHostProcess,
+) -> None:
+    held = WORLD.file_at(URL)
+    assert held is not None
+    assert run(comfyui, lock(held.sha256))["status"]["status_str"] == "success"
+    landed = comfyui.model_path("vae/x.safetensors")
+    assert landed.read_bytes() == held.content
+    landed.write_bytes(b"x" * 500_000)
+    history = run(comfyui, lock(held.sha256))
+    assert history["status"]["status_str"] == "error"
+    assert "vae/x.safetensors: " in str(history["status"]["messages"])
+    assert landed.read_bytes() == b"x" * 500_000, "nothing is overwritten"
+
+
 @pytest.mark.parametrize(
     ("models", "text"),
     [
         ("x.safetensors", "Line 1"),
         (f"vae/x.safetensors {URL}\nvae/y.safetensors {URL} nohash", "Line 2"),
         (f"vae/../../x.safetensors {URL}", "refused"),
-        (f"vae/x.safetensors {URL} {'0' * 64}", "SHA-256"),
-        ("vae/x.safetensors https://evil.example/x.safetensors", "CMR_ALLOWED_HOSTS"),
+        (f"vae/x.safetensors {URL} {'0' * 64}", "vae/x.safetensors: "),
+        (
+            f"vae/y.safetensors {URL}\nvae/x.safetensors https://evil.example/x.safetensors",
+            "vae/x.safetensors: evil.example is not among",
+        ),
+        ('{"version": 1, "workflows": [], "models": [{}]}', "models.0"),
     ],
 )
 def test_it_says_what_is_wrong(comfyui: ComfyHostProcess, models: str, text: str) -> None:

@@ -272,6 +272,17 @@ def test_connections_that_bring_more_are_added_up_to_the_limit() -> None:
     assert governor.wanted == 16
 
 
+def test_where_each_connection_is_held_back_all_are_opened_at_once() -> None:
+    governor = Governor(16)
+    received, seen = 0.0, []
+    for step in range(20):
+        received += MB * governor.wanted / 20
+        governor.observe(step / 20, int(received))
+        seen.append(governor.wanted)
+    assert list(dict.fromkeys(seen)) == [2, 4, 16]
+    assert seen[10] == 16, "within half a second"
+
+
 def test_connections_that_bring_nothing_are_not_kept() -> None:
     governor = Governor(16)
     received = 0

@@ -410,10 +410,14 @@ async def test_a_mirror_with_other_bytes_is_dropped_and_the_file_fetched_again(
     tmp_path: Path, server: FaultServer
 ) -> None:
     async with FaultServer() as other:
-        slow = Remote(CONTENT, piece=65_536, pause=0.002)
-        mirror = other.put("/m", Remote(OTHER))
-        bench, download = await fetch(tmp_path, server, slow, mirrors=[mirror], **HASHED)
+        slow, lying = Remote(CONTENT, piece=65_536, pause=0.02), Remote(OTHER)
+        bench, download = await fetch(tmp_path, server, slow, mirrors=[other.put("/m", lying)], **HASHED)
         right(bench, download)
+        assert lying.served > 1, "it took part with more than the byte of the first look"
+        assert slow.served > len(CONTENT), "what both brought was thrown away"
+        asked = len(other.requests)
+        assert [exchange.headers["range"] for exchange in other.requests].count("bytes=0-0") == 1
+        assert asked > 1, "and after that it was not asked again"
 
 
 async def test_a_source_with_other_bytes_is_replaced_by_its_mirror(

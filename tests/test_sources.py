@@ -323,6 +323,31 @@ async def test_the_servers_word_fills_in_size_and_hash() -> None:
     assert (found.candidates[0].size, found.candidates[0].sha256) == (5, A)
 
 
+async def test_what_a_server_answered_to_one_login_is_not_taken_for_its_answer_to_another() -> None:
+    login, asked = "", []
+
+    async def probe(url: str) -> Remote:
+        asked.append(login)
+        if not login:
+            raise DownloadError("licence", code="GATED")
+        return Remote()
+
+    service = ResolutionService(
+        [source("templates", offer(HF))], probe, lambda url: None, account=lambda: login
+    )
+
+    async def needs() -> str | None:
+        [found] = [resolution async for resolution in service.resolve([WANTED], Context())]
+        return found.candidates[0].needs
+
+    assert [await needs(), await needs()] == ["licence", "licence"]
+    login = "ada"
+    assert await needs() is None
+    login = ""
+    assert await needs() == "licence"
+    assert asked == ["", "ada"]
+
+
 async def test_offline_nobody_is_asked() -> None:
     found = await resolve(
         source("templates", offer(HF)), probe=lambda url: pytest.fail("asked"), online=False

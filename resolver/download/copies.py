@@ -55,11 +55,11 @@ class LocalFirst:
 
     async def __call__(self, plan: Plan, watcher: Watcher) -> Filled:
         if plan.sha256 is not None:
-            sources = await in_thread(self._sources, plan.sha256, plan.size)
+            sources = await in_thread(self.sources, plan.sha256, plan.size)
             filled = await self._from_disk(sources, plan.sha256, plan, watcher)
             return filled or await self._transfer(plan, watcher)
         try:
-            return await self._transfer(plan, _Asking(watcher, self._sources))
+            return await self._transfer(plan, _Asking(watcher, self.sources))
         except _IsHere as here:
             filled = await self._from_disk(here.sources, here.sha256, plan, watcher)
             return filled or await self._transfer(plan, watcher)
@@ -74,7 +74,8 @@ class LocalFirst:
                 return Filled(size, sha256, whole=True, resumed=False)
         return None
 
-    def _sources(self, sha256: str, size: int | None) -> list[_Source]:
+    def sources(self, sha256: str, size: int | None) -> list[_Source]:
+        """The files on the disk that may have this content. Blocks."""
         sources = [_Source(Path(row.path), True) for row in self._store.downloads_of(sha256)]
         if self._known_files is not None:
             sources += [_Source(Path(path), False) for path in self._known_files(sha256)]

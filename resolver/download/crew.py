@@ -28,7 +28,8 @@ from .trailing import TrailingHash
 
 log = logging.getLogger(__name__)
 
-_TICK_SECONDS = 0.1
+_TICK_SECONDS = 0.05
+_LOST_SECONDS = 0.1
 _SILENT_SECONDS = 3.0
 _MOST_SILENT = 4
 _SYNC_SECONDS = 30.0
@@ -46,7 +47,7 @@ class RangesIgnored(Exception):
 class Crew:
     """Fetches one ``content`` from ``origins``, the first of which is resolved.
 
-    ``on_progress(received, connections)`` is called on the loop, some ten times a second.
+    ``on_progress(received, connections)`` is called on the loop, some twenty times a second.
     """
 
     def __init__(
@@ -201,7 +202,7 @@ class Crew:
             if now - since > self._silence:
                 fetcher.is_stalled = True
                 fetcher.let_go()
-            elif segment is not None and not segment.left and now - since > _TICK_SECONDS:
+            elif segment is not None and not segment.left and now - since > _LOST_SECONDS:
                 fetcher.let_go()
 
     # --- what went wrong ------------------------------------------------------------------------

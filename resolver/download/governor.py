@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 _FEW = 2
-_WINDOW_SECONDS = 0.2
+_WINDOW_SECONDS = 0.15
 # When to try more connections once more: soon, since the first look may deceive, then ever later.
 _AGAIN_SECONDS, _LATEST_AGAIN_SECONDS = 3.0, 30.0
 # Twice as many connections must bring this much more, or the limit lies elsewhere.
 _PAYS = 1.2
+# This much more is what so many connections bring where each is held back: then all are worth it.
+_EACH_PAYS = 1.6
 
 
 class Governor:
@@ -22,7 +24,7 @@ class Governor:
         self._begun: tuple[float, int] | None = None
 
     def observe(self, now: float, received: int) -> None:
-        """``received`` bytes are here at ``now``. Call it some ten times a second."""
+        """``received`` bytes are here at ``now``. Call it some twenty times a second."""
         if self._begun is None or received <= self._begun[1]:
             # The silence before the first byte says nothing of the pace.
             self._begun = now, received
@@ -37,8 +39,9 @@ class Governor:
             self._best = rate, self.wanted
             self._climb()
         elif rate >= self._best[0] * _PAYS:
+            each_pays = self._best[0] > 0 and rate >= self._best[0] * _EACH_PAYS
             self._best = rate, self.wanted
-            self._climb()
+            self._climb(at_once=each_pays)
         else:
             self.wanted, self._climbing = self._best[1], False
             self._again = min(_LATEST_AGAIN_SECONDS, self._again * 2)
@@ -48,6 +51,6 @@ class Governor:
         self.wanted = max(1, self.wanted // 2)
         self._climbing, self._begun, self._again = False, None, _LATEST_AGAIN_SECONDS
 
-    def _climb(self) -> None:
+    def _climb(self, *, at_once: bool = False) -> None:
         self._climbing = self.wanted < self._most
-        self.wanted = min(self._most, self.wanted * 2)
+        self.wanted = self._most if at_once else min(self._most, self.wanted * 2)

@@ -2,10 +2,14 @@
 
 A status is in the store before anybody hears of it, so that what was shown survives a crash. Progress
 is only a number for people (the part file itself says what has arrived) and is written now and then.
+
+What several downloads want to be written while the store is busy goes into one transaction: with many
+small files that is most of it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -15,7 +19,7 @@ from ..errors import ResolverError
 from ..schemas import Download, DownloadStatus
 from ..store import DownloadRow, Store
 from .model import Job, as_download
-from .threads import in_thread
+from .threads import in_thread, settle
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +31,8 @@ class Journal:
     def __init__(self, store: Store, on_event: OnEvent) -> None:
         self._store = store
         self._on_event = on_event
+        self._waiting: list[tuple[DownloadRow, asyncio.Future[None]]] = []
+        self._writing: asyncio.Task[None] | None = None
 
     async def move(self, job: Job, status: DownloadStatus, error: ResolverError | None = None) -> None:
         """Give ``job`` a status and, with it, the error it failed with or waits for.
@@ -48,11 +54,46 @@ class Journal:
 
     async def _write(self, job: Job, row: DownloadRow) -> None:
         try:
-            await in_thread(self._store.save_download, row)
+            await self._with_others(row)
             job.unwritten = False
         except sqlite3.Error as failure:
             job.unwritten = True
             log.warning("Download %s (%s) cannot be written to the store: %s", row.id, row.status, failure)
+
+    async def _with_others(self, row: DownloadRow) -> None:
+        """Write ``row``, together with all that others want written by then. Raises ``sqlite3.Error``."""
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((row, written))
+        if self._writing is None:
+            self._writing = asyncio.ensure_future(self._write_waiting())
+        await settle(written)
+
+    async def _write_waiting(self) -> None:
+        batch: list[tuple[DownloadRow, asyncio.Future[None]]] = []
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                try:
+                    await in_thread(self._store.save_downloads, [row for row, _ in batch])
+                except Exception as failure:
+                    if len(batch) == 1:
+                        batch[0][1].set_exception(failure)
+                        continue
+                    # One that cannot be written must not take the others with it.
+                    for row, written in batch:
+                        try:
+                            await in_thread(self._store.save_downloads, [row])
+                        except Exception as own_failure:
+                            written.set_exception(own_failure)
+                        else:
+                            written.set_result(None)
+                else:
+                    for _, written in batch:
+                        written.set_result(None)
+        finally:
+            self._writing = None
+            for _, written in (*batch, *self._waiting):
+                written.cancel()  # Nothing is left but where the loop itself is ending.
 
     async def write_progress(self, jobs: Sequence[Job]) -> None:
         progress = [(job.row.id, job.row.received, job.row.size) for job in jobs]

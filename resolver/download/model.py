@@ -111,7 +111,9 @@ def remaining(row: DownloadRow) -> int:
 
 def to_come(row: DownloadRow) -> int:
     """Bytes that ``row`` will still take from the disk; what is set aside for its part is taken. Blocks."""
-    return max(0, (row.size or 0) - max(allocated(part) for part in parts_of(row)))
+    if not row.size:
+        return 0
+    return max(0, row.size - max(allocated(part) for part in parts_of(row)))
 
 
 def as_download(row: DownloadRow, meter: SpeedMeter | None = None) -> Download:

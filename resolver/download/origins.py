@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..errors import DownloadError, ResolverError
-from ..net.client import Answer, HttpClient
+from ..net.client import HttpClient
 from ..net.faults import error_from_response
+from ..net.heads import Head
 from ..net.probe import RemoteFile, content_range, content_type, remote_file
 from ..net.wire import Target
 from .verify import check_content_type
@@ -57,7 +58,7 @@ class Origin:
         return self.target.url.host if self.target is not None else "?"
 
 
-def check_answer(answer: Answer, name: str) -> None:
+def check_answer(answer: Head, name: str) -> None:
     """Refuse an answer whose headers say that its body is not the file. Raises ``DownloadError``."""
     if answer.encoding:
         raise DownloadError(

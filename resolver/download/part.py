@@ -66,8 +66,10 @@ def make_helper_directories(path: Path) -> None:
 
 def is_linked_away(directory: Path) -> bool:
     """Whether helper directory ``directory``, or the one above it, is a link."""
-    root = os.path.realpath(directory.parents[1])
-    return Path(os.path.realpath(directory)) != Path(root, _HELPER, _HIDDEN)
+    if os.name == "nt":  # There are junctions as well.
+        root = os.path.realpath(directory.parents[1])
+        return Path(os.path.realpath(directory)) != Path(root, _HELPER, _HIDDEN)
+    return os.path.islink(directory.parent) or os.path.islink(directory)
 
 
 def _require_no_links(directory: Path) -> None:
@@ -158,7 +160,7 @@ class PartFile:
         """Bring what has been written to the disk."""
         sync_data(self._descriptor)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append ``data``. What a failure leaves is a shorter, still correct prefix."""
         rest = memoryview(data)
         while rest:

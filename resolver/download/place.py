@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,12 +24,15 @@ class Place:
     stem: str
 
 
-def place_of(root: Path, target: Path) -> Place:
-    """The place of ``target``, which lies below ``root`` and need not exist. Blocks."""
+def place_of(root: Path, target: Path, folds: Callable[[Path], bool] | None = None) -> Place:
+    """The place of ``target``, which lies below ``root`` and need not exist. Blocks.
+
+    ``folds``: what ``folds_case`` says, for whoever asks often.
+    """
     parent = os.path.realpath(target.parent)
     destination = os.path.join(parent, target.name)
     inside = Path(os.path.relpath(destination, os.path.realpath(root))).as_posix()
-    if folds_case(Path(parent)):
+    if (folds or folds_case)(Path(parent)):
         destination, inside = _folded(destination), _folded(inside)
     return Place(os.path.normcase(destination), hashlib.sha256(inside.encode()).hexdigest()[:24])
 

@@ -8,6 +8,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 
 from ..errors import BadInput, Conflict, ResolverError
@@ -18,6 +19,7 @@ from ..net.policy import UrlPolicy
 from ..net.urls import redact
 from ..schemas import DownloadItem
 from ..store import DownloadRow
+from . import place
 from .model import to_come
 from .place import place_of
 from .space import device_of, require_space
@@ -58,9 +60,10 @@ def plan_items(host: Host, policy: UrlPolicy, items: Sequence[DownloadItem], own
     planned: list[Planned] = []
     errors: list[tuple[int, ResolverError]] = []
     taken: set[str] = set()
+    ground = _Ground(host)
     for index, item in enumerate(items):
         try:
-            plan = _plan_item(host, policy, item, owner)
+            plan = _plan_item(ground, policy, item, owner)
             if plan.row.destination in taken:
                 raise duplicate_download(plan.row)
             taken.add(plan.row.destination)
@@ -82,11 +85,12 @@ def require_space_for(new: Sequence[DownloadRow], waiting: Sequence[DownloadRow]
 
     Raises ``DownloadError`` (``NO_SPACE``). Blocks.
     """
+    device = cache(device_of)
     needed: dict[int, int] = defaultdict(int)
     for row in (*new, *waiting):
-        needed[device_of(Path(row.root))] += to_come(row)
-    for row in new:
-        require_space(Path(row.root), needed[device_of(Path(row.root))], reserve)
+        needed[device(Path(row.root))] += to_come(row)
+    for root in {Path(row.root) for row in new}:
+        require_space(root, needed[device(root)], reserve)
 
 
 def duplicate_download(row: DownloadRow) -> Conflict:
@@ -106,21 +110,43 @@ def file_exists(path: Path) -> Conflict:
     )
 
 
-def _plan_item(host: Host, policy: UrlPolicy, item: DownloadItem, owner: str) -> Planned:
+class _Ground:
+    """What many items have in common, looked at once."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.spec = cache(partial(folder_spec, host))
+        self.folds_case = cache(place.folds_case)
+        self._roots: dict[str, Path] = {}
+        self._allowed: set[Path] = set()
+
+    def root(self, spec: FolderSpec) -> Path:
+        if spec.name not in self._roots:
+            self._roots[spec.name] = root_to_write(self._host, spec)
+        return self._roots[spec.name]
+
+    def require_writing(self, directory: Path, spec: FolderSpec) -> None:
+        if directory in self._allowed:
+            return
+        if is_below(directory, self._host.no_write()):
+            raise Conflict(
+                f"Nothing is written to {directory}.", code="FOLDER_NOT_WRITABLE", folder=spec.name
+            )
+        self._allowed.add(directory)
+
+
+def _plan_item(ground: _Ground, policy: UrlPolicy, item: DownloadItem, owner: str) -> Planned:
     name = parse_model_name(item.filename)
-    spec = folder_spec(host, item.folder)
+    spec = ground.spec(item.folder)
     _check_extension(spec, name)
     for url in (item.url, *item.mirrors):
         policy.fetch_url(url)
-    root = root_to_write(host, spec)
+    root = ground.root(spec)
     target = resolve_inside(root, name)
-    if is_below(target.parent, host.no_write()):
-        raise Conflict(
-            f"Nothing is written to {target.parent}.", code="FOLDER_NOT_WRITABLE", folder=spec.name
-        )
+    ground.require_writing(target.parent, spec)
     _check_existing(spec, name, target, item)
     sha256 = item.sha256.lower() if item.sha256 else None
-    place = place_of(root, target)
+    where = place_of(root, target, ground.folds_case)
     row = DownloadRow(
         id=uuid.uuid4().hex[:16],
         folder=spec.name,
@@ -129,8 +155,8 @@ def _plan_item(host: Host, policy: UrlPolicy, item: DownloadItem, owner: str) ->
         mirrors=tuple(redact(mirror) for mirror in item.mirrors),
         root=str(root),
         path=str(target),
-        destination=place.destination,
-        stem=place.stem,
+        destination=where.destination,
+        stem=where.stem,
         stated_size=item.size,
         stated_sha256=sha256,
         owner=owner,

@@ -36,6 +36,7 @@ from .records import Records
 from .retries import RetryPolicy
 from .runner import Runner
 from .segmented import SegmentedTransfer
+from .small_files import SmallFiles
 from .space import disk_error
 from .threads import in_thread, to_the_end
 from .transfer import Transfer
@@ -101,9 +102,19 @@ class DownloadQueue:
             silence=settings.download_timeout,
             retry_policy=self._retry_policy,
         )
+        local_first = LocalFirst(fetch, store, known_files)
+        self._small_files = SmallFiles(
+            client,
+            self._journal,
+            self._limiter,
+            local_first.sources,
+            self._active,
+            reserve=settings.disk_reserve,
+            silence=settings.download_timeout,
+        )
         self._runner = Runner(
             client,
-            LocalFirst(fetch, store, known_files),
+            local_first,
             self._journal,
             settings.disk_reserve,
             self._active,
@@ -349,7 +360,9 @@ class DownloadQueue:
         claim = Claim(parts_of(job.row)[0])
         try:
             try:
-                is_taken = await in_thread(claim.take)
+                if await self._small_files.fetch(job, claim):
+                    return True
+                is_taken = claim.is_taken or await in_thread(claim.take)
             except OSError as error:
                 raise disk_error(error, job.part) from error
             if is_taken:

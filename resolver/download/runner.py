@@ -19,6 +19,8 @@ from pathlib import Path
 from ..errors import DownloadError
 from ..net.client import HttpClient
 from ..net.probe import RemoteFile, probe
+from ..store import DownloadRow
+from .agreement import agree
 from .existing import equals_by_samples
 from .journal import Journal
 from .model import Job, to_come
@@ -29,7 +31,7 @@ from .sidecar import note_part, take_up_part
 from .space import device_of, disk_error, require_space
 from .threads import in_stoppable_thread, in_thread
 from .transfer import Agreed, Filled, PartState, Plan, Transfer
-from .verify import check_content_type, check_sha256, check_structure, sha256_of
+from .verify import check_sha256, check_structure, sha256_of
 
 _UNKNOWN_SIZE_STEP = 256 << 20
 
@@ -110,43 +112,15 @@ class Runner:
         return Agreed(job.row.size, job.row.sha256)
 
     async def _agree(self, job: Job, remote: RemoteFile) -> None:
-        """Compare what the server has with what was asked for and what came before; note what is new."""
-        row = job.row
-        check_content_type(remote.content_type, job.name)
-        if row.stated_sha256 and remote.sha256 and row.stated_sha256 != remote.sha256:
-            raise DownloadError(
-                "The server has another file than the one wanted: its SHA-256 is "
-                f"{remote.sha256}, wanted is {row.stated_sha256}. Choose another source.",
-                code="HASH_MISMATCH",
-                expected=row.stated_sha256,
-                found=remote.sha256,
-            )
-        proven = row.stated_sha256 is not None and row.stated_sha256 == remote.sha256
-        if not proven and None not in (row.stated_size, remote.size) and row.stated_size != remote.size:
-            raise DownloadError(
-                f"The server's file has {remote.size} bytes, wanted are {row.stated_size}. Choose another "
-                "source.",
-                code="SIZE_MISMATCH",
-                expected=row.stated_size,
-                found=remote.size,
-            )
-        if job.part_state is not None and (
-            _differ(row.sha256, remote.sha256) or _differ(row.size, remote.size)
-        ):
-            raise _StartOver(
-                DownloadError(
-                    "The file on the server changed while it was downloaded. Look for it anew.",
-                    code="CHANGED_ON_SERVER",
-                )
-            )
-        row.sha256 = row.sha256 or remote.sha256
-        row.size = row.size if remote.size is None else remote.size
+        try:
+            agree(job.row, remote, has_part=job.part_state is not None)
+        except DownloadError as error:
+            if error.code == "CHANGED_ON_SERVER":
+                raise _StartOver(error) from None
+            raise
 
     def _require_space(self, job: Job) -> None:
-        device = device_of(job.root)
-        others = (other for other in self._active() if other is not job)
-        needed = to_come(job.row) + sum(to_come(o.row) for o in others if device_of(o.root) == device)
-        require_space(job.root, needed, self._reserve)
+        require_space_beside(job.row, [o.row for o in self._active() if o is not job], self._reserve)
 
     async def _finish(self, job: Job, filled: Filled, target: Path) -> None:
         row = job.row
@@ -251,8 +225,15 @@ class _Progress:
             require_space(self._job.root, 0, self._reserve)
 
 
-def _differ(known: object, new: object) -> bool:
-    return known is not None and new is not None and known != new
+def require_space_beside(row: DownloadRow, others: Iterable[DownloadRow], reserve: int) -> None:
+    """Check that what is still to come of ``row`` fits on its disk beside that of ``others`` there.
+
+    Raises ``DownloadError`` (``NO_SPACE``). Blocks.
+    """
+    root = Path(row.root)
+    device = device_of(root)
+    more = [to_come(o) for o in others if o.root == row.root or device_of(Path(o.root)) == device]
+    require_space(root, to_come(row) + sum(more), reserve)
 
 
 def _suspects(used: frozenset[str], first: str) -> frozenset[str]:

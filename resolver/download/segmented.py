@@ -13,6 +13,8 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 
+import aiohttp
+
 from ..errors import DownloadError, UrlRefused
 from ..net.client import Answer, HttpClient
 from ..net.faults import error_from_response
@@ -183,7 +185,10 @@ class _Attempt:
             content = self._content(answer, agreed)
             if answer.status == 200 or content is None or self._is_last(answer, content):
                 try:
-                    return await self._read(url, answer, agreed)
+                    filled = await self._read(url, answer, agreed)
+                    if filled.size <= SMALL:
+                        await self._client.note_place(answer)
+                    return filled
                 except _TooSlow:
                     assert content is not None
             if content.sha256 is None and content.etag is None:
@@ -303,11 +308,17 @@ class _Attempt:
                     self._watcher.advanced(part.length)
                 writing = asyncio.ensure_future(asyncio.to_thread(part.write, data))
                 await limiter.take(len(data))
-                seconds = time.monotonic() - begun
-                if may_be_helped and size is not None and seconds > _TOO_SLOW_SECONDS:
-                    left = size - start - taken
-                    if limiter.rate is None and left * seconds > _MOST_LEFT_SECONDS * taken:
-                        raise _TooSlow
+                slow = is_too_slow(time.monotonic() - begun, taken, (size or 0) - start - taken)
+                if slow and may_be_helped and limiter.rate is None:
+                    raise _TooSlow
+        except aiohttp.ClientError:
+            if writing is not None:
+                await settle(writing)
+            writing = None
+            rest = answer.left_over()
+            if rest and (size is None or start + taken + len(rest) <= size):
+                writing = asyncio.ensure_future(asyncio.to_thread(part.write, rest))
+            raise
         finally:
             if writing is not None:
                 await settle(writing)
@@ -387,6 +398,11 @@ def _kept(plan: Plan, part: PartFile) -> list[Range]:
     if state.size is not None and length > state.size:
         return []
     return [(0, length)] if plan.sha256 is not None or state.boot == boot_id() else []
+
+
+def is_too_slow(seconds: float, taken: int, left: int) -> bool:
+    """Whether a connection that took ``taken`` bytes in ``seconds`` will take too long for ``left`` more."""
+    return seconds > _TOO_SLOW_SECONDS and left * seconds > _MOST_LEFT_SECONDS * taken
 
 
 def _front(kept: list[Range]) -> int:

@@ -51,7 +51,7 @@ async def note_part(job: Job, state: PartState) -> None:
     """Write down that the part of ``job`` is of the content ``state``. Raises ``OSError``."""
     job.part_state = state
     sidecar = Sidecar(job.name, job.row.url, job.row.sha256, job.row.size, state)
-    await in_thread(_write, job.part, sidecar)
+    await in_thread(write_sidecar, job.part, sidecar)
 
 
 async def take_up_part(job: Job) -> None:
@@ -69,7 +69,8 @@ async def take_up_part(job: Job) -> None:
         row.size = row.size if sidecar.size is None else sidecar.size
 
 
-def _write(part: Path, sidecar: Sidecar) -> None:
+def write_sidecar(part: Path, sidecar: Sidecar) -> None:
+    """Write ``sidecar`` beside ``part``, in one step. Raises ``OSError``. Blocks."""
     new, final = part.with_suffix(".new"), part.with_suffix(".json")
     try:
         new.write_text(json.dumps(asdict(sidecar)), encoding="utf-8")

@@ -28,7 +28,7 @@ _EXTENSIONS: Mapping[str, frozenset[str]] = {
     "diffusers": frozenset({"folder"}),
     "classifiers": frozenset({""}),
 }
-_NAMES = (
+BUILTIN_FOLDERS = (
     "checkpoints",
     "loras",
     "vae",
@@ -94,7 +94,7 @@ class StandaloneHost:
 
     def folders(self) -> Mapping[str, FolderSpec]:
         models = self._root / "models"
-        table = {name: self._builtin(models, name) for name in _NAMES}
+        table = {name: self._builtin(models, name) for name in BUILTIN_FOLDERS}
         try:
             found = sorted(entry.name for entry in os.scandir(models) if entry.is_dir())
         except OSError:

@@ -17,7 +17,7 @@ from .. import __version__, schemas
 from ..app import Resolver
 from ..errors import ResolverError
 from ..host.roots import folder_spec, is_below, is_writable, writable_roots
-from ..settings import Settings, environment_name, is_secret
+from ..settings import CHANGEABLE, Settings, environment_name, is_secret
 
 _MAX_FILES = 1000
 
@@ -38,6 +38,7 @@ def describe_health(resolver: Resolver) -> schemas.Health:
     return schemas.Health(
         status="ok",
         timestamp=time.time(),
+        uptime=resolver.uptime(),
         version=__version__,
         host=resolver.host.name,
         metrics=schemas.HealthMetrics(
@@ -91,6 +92,7 @@ def describe_settings(resolver: Resolver) -> schemas.SettingsAnswer:
                 value=None if is_secret(field) else shown,
                 set=value is not None,
                 source=resolver.setting_origins.get(field, "default"),
+                changeable=field in CHANGEABLE,
                 description=info.description or "",
             )
         )

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ValidationError
 from .. import schemas
 from ..app import Resolver
 from ..errors import BadInput, WorkflowError
+from ..exporting import parse_format
+from ..locking import Needs, needs_of, needs_stated
 from ..names import parse_model_name
 from ..sources import Context, Wanted
 from ..workflow import Workflow
@@ -91,7 +93,8 @@ def json_object(body: bytes) -> dict[str, Any]:
 
 def validate(content: dict[str, Any], model: type[M]) -> M:
     try:
-        return model.model_validate(content)
+        # As the schema says it: "5" is no number, and true is not 1.
+        return model.model_validate(content, strict=True)
     except ValidationError as error:
         problems = [
             {"field": ".".join(map(str, problem["loc"])), "problem": problem["msg"]}
@@ -145,3 +148,18 @@ def parse_asked(resolver: Resolver, body: bytes, *, wrapped: bool) -> Asked:
     ]
     workflow = read_workflow(asked.workflow) if asked.workflow is not None else None
     return Asked(workflow, models, asked.sources, asked.online)
+
+
+def parse_export(resolver: Resolver, asked: schemas.ExportRequest) -> Needs:
+    """The models that are to be exported. Blocks: it analyses the workflow.
+
+    Raises ``BadInput``: ``BAD_FORMAT``, ``BODY_INVALID``, and as ``read_workflow`` and ``parse_model_name``.
+    """
+    parse_format(asked.format)
+    if (asked.workflow is None) == (asked.models is None):
+        raise BadInput("Give either 'workflow' or 'models'.", code="BODY_INVALID")
+    if asked.workflow is None:
+        return needs_stated(asked.models or ())
+    workflow = read_workflow(asked.workflow)
+    present = asked.present or asked.format == "lock"
+    return needs_of(resolver, workflow, resolver.analyze(workflow), present=present)

@@ -17,13 +17,19 @@ from aiohttp import hdrs, web
 from .. import schemas
 from ..app import Resolver
 from ..credentials import check, parse_provider
+from ..ensuring import ensure
 from ..errors import ResolverError
+from ..exporting import JSON_FORMATS
+from ..exporting import export as write_export
+from ..locking import locate
 from ..net.policy import Provider
 from ..workflow.document import Document, Style
-from . import answers
+from . import answers, prompts
 from . import openapi as description
 from .answers import json_answer
-from .bodies import body_or_file, is_form, parse_asked, parse_body, parse_workflow
+from .bodies import body_or_file, is_form, parse_asked, parse_body, parse_export, parse_workflow
+from .metrics import CONTENT_TYPE as METRICS_TYPE
+from .metrics import encode_metrics
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +39,12 @@ _EMBED_SECONDS = 40.0  # the editor's fetch gives up after 60 without an answer
 
 async def health(resolver: Resolver, request: web.Request) -> web.StreamResponse:
     return await json_answer(lambda: answers.describe_health(resolver))
+
+
+async def metrics(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    downloads = await resolver.engine.run(resolver.downloads.list())
+    body = await asyncio.to_thread(lambda: encode_metrics(answers.describe_health(resolver), downloads))
+    return web.Response(body=body, headers={hdrs.CONTENT_TYPE: METRICS_TYPE})
 
 
 async def analyze(resolver: Resolver, request: web.Request) -> web.StreamResponse:
@@ -81,6 +93,27 @@ async def embed(resolver: Resolver, request: web.Request) -> web.StreamResponse:
         return Document(asked.workflow, Style(indent=None)).encode()
 
     return web.Response(body=await asyncio.to_thread(written), content_type="application/json")
+
+
+async def export(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    asked = await parse_body(request, schemas.ExportRequest)
+    needs = await asyncio.to_thread(parse_export, resolver, asked)
+    located = await resolver.engine.run(locate(resolver, needs, online=asked.online, seconds=_EMBED_SECONDS))
+    policy = resolver.client.policy
+    exported = await asyncio.to_thread(lambda: write_export(asked.format, located, (), policy))
+    kind = "application/json" if asked.format in JSON_FORMATS else "text/plain"
+    return web.Response(text=exported.text, content_type=kind)
+
+
+async def prompt(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    """ComfyUI's ``POST /prompt``, with the models of the prompt fetched first."""
+    queue = await prompts.comfyui_queue(resolver, request)
+    seconds = prompts.parse_wait(request.query.get("wait"))
+    body = await prompts.read_prompt(request)
+    ensured = await resolver.engine.run(ensure(resolver, body, seconds=seconds))
+    if not ensured.complete:
+        return await json_answer(lambda: schemas.DownloadsAnswer(downloads=ensured.downloads), status=202)
+    return await queue(request)
 
 
 async def create_downloads(resolver: Resolver, request: web.Request) -> web.StreamResponse:
@@ -204,6 +237,16 @@ async def settings(resolver: Resolver, request: web.Request) -> web.StreamRespon
     return await json_answer(lambda: answers.describe_settings(resolver))
 
 
+async def change_settings(resolver: Resolver, request: web.Request) -> web.StreamResponse:
+    asked = await parse_body(request, schemas.SettingsRequest)
+
+    def changed() -> schemas.SettingsAnswer:
+        resolver.change_settings(asked.root)
+        return answers.describe_settings(resolver)
+
+    return await json_answer(changed)
+
+
 async def list_credentials(resolver: Resolver, request: web.Request) -> web.StreamResponse:
     states = [resolver.credentials.state(provider) for provider in get_args(Provider)]
     return await json_answer(lambda: schemas.CredentialsAnswer(credentials=states))
@@ -247,9 +290,12 @@ HANDLERS: dict[str, Handler] = {
     handler.__name__: handler
     for handler in (
         health,
+        metrics,
         analyze,
         resolve,
         embed,
+        export,
+        prompt,
         create_downloads,
         list_downloads,
         pause_all,
@@ -272,6 +318,7 @@ HANDLERS: dict[str, Handler] = {
         hash_library,
         duplicates,
         settings,
+        change_settings,
         list_credentials,
         put_credential,
         delete_credential,

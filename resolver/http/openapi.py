@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -21,10 +22,15 @@ class _Described(NamedTuple):
     content_type: str = "application/json"
     query: tuple[str, ...] = ()
     multipart: bool = False
+    also_json: bool = False
+    needs_body: bool = True
+    # Further answers, by status.
+    also: Mapping[int, type[BaseModel]] = {}
 
 
 _DESCRIBED: dict[str, _Described] = {
     "health": _Described("State and load of this server", answer=schemas.Health),
+    "metrics": _Described("The same and all downloads by status, for Prometheus", content_type="text/plain"),
     "analyze": _Described(
         "Which models a workflow wants, and whether they are here",
         schemas.AnalyzeRequest,
@@ -44,6 +50,21 @@ _DESCRIBED: dict[str, _Described] = {
         "The workflow with ComfyUI's own model metadata filled in, as far as it is known for certain",
         schemas.EmbedRequest,
         schemas.WorkflowAnswer,
+    ),
+    "export": _Described(
+        "A script or list that fetches the missing models: text/plain; for the formats json and lock "
+        "application/json",
+        schemas.ExportRequest,
+        content_type="text/plain",
+        also_json=True,
+    ),
+    "prompt": _Described(
+        "Fetch the models that a prompt lacks, then queue it: ComfyUI's POST /prompt and its answer. "
+        "wait: 'false' or seconds, after which 202 tells of the downloads instead, and nothing is queued",
+        schemas.PromptRequest,
+        schemas.PromptAnswer,
+        query=("wait",),
+        also={202: schemas.DownloadsAnswer},
     ),
     "create_downloads": _Described(
         "Fetch files; all items are checked before any starts",
@@ -75,11 +96,17 @@ _DESCRIBED: dict[str, _Described] = {
         "Hash the model files that have no known hash yet, in the background; or pause, resume, cancel that",
         schemas.HashRequest,
         schemas.Hashing,
+        needs_body=False,
     ),
     "duplicates": _Described(
         "Files of equal content, as far as their hashes are known", answer=schemas.DuplicatesAnswer
     ),
     "settings": _Described("All settings; secrets are only said to be set", answer=schemas.SettingsAnswer),
+    "change_settings": _Described(
+        "Give settings that can be changed while running new values, now and at later starts",
+        schemas.SettingsRequest,
+        schemas.SettingsAnswer,
+    ),
     "list_credentials": _Described(
         "For which providers a token is set, never which", answer=schemas.CredentialsAnswer
     ),
@@ -97,7 +124,12 @@ _DESCRIBED: dict[str, _Described] = {
 @lru_cache(maxsize=1)
 def document() -> dict[str, Any]:
     """OpenAPI 3.1 (https://spec.openapis.org/oas/v3.1.0); every route of the table is in it."""
-    used = {model for route in _DESCRIBED.values() for model in (route.request, route.answer) if model}
+    used = {
+        model
+        for route in _DESCRIBED.values()
+        for model in (route.request, route.answer, *route.also.values())
+        if model
+    }
     used.add(schemas.ErrorAnswer)
     ordered = sorted(used, key=lambda model: model.__name__)
     references, definitions = models_json_schema(
@@ -135,6 +167,8 @@ def _operation(
     elif described.status != 204:
         kind = "object" if described.content_type == "application/json" else "string"
         answer["content"] = {described.content_type: {"schema": {"type": kind}}}
+    if described.also_json:
+        answer["content"]["application/json"] = {"schema": {"type": "object"}}
     error = {
         "description": "An error with a stable code",
         "content": {"application/json": {"schema": schema_of[schemas.ErrorAnswer]}},
@@ -143,7 +177,17 @@ def _operation(
         "operationId": name,
         "summary": described.summary,
         "parameters": parameters,
-        "responses": {str(described.status): answer, "default": error},
+        "responses": {
+            str(described.status): answer,
+            **{
+                str(status): {
+                    "description": f"See {model.__name__}",
+                    "content": {"application/json": {"schema": schema_of[model]}},
+                }
+                for status, model in described.also.items()
+            },
+            "default": error,
+        },
     }
     if described.request is not None:
         content: dict[str, Any] = {"application/json": {"schema": schema_of[described.request]}}
@@ -155,5 +199,5 @@ def _operation(
                     "required": ["file"],
                 }
             }
-        operation["requestBody"] = {"required": True, "content": content}
+        operation["requestBody"] = {"required": described.needs_body, "content": content}
     return operation

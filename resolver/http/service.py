@@ -42,6 +42,7 @@ class Service:
 
         async def handle(request: web.Request) -> web.StreamResponse:
             response: web.StreamResponse | None = None
+            log.debug("%s %s", request.method, request.path)
             try:
                 resolver = await self._checked(request)
                 response = await act(resolver, request)

@@ -15,10 +15,12 @@ from aiohttp import web
 
 from ..app import Resolver
 from ..errors import ResolverError, SettingsError
+from ..fetch import ENDED
+from ..logs import log_context
 from .answers import error_answer
 from .guard import check_request, is_loopback, runpod_hosts
 from .service import Service
-from .table import PREFIX
+from .table import PREFIX, Route
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,10 @@ def application(resolver: Resolver) -> web.Application:
     # Otherwise an open page would hold the server up until its patience ends.
     app.on_shutdown.append(end_events)
     routes = web.RouteTableDef()
-    Service(lambda: resolver, with_token=True).add_to(routes)
+    service = Service(lambda: resolver, with_token=True)
+    service.add_to(routes)
+    # Where those look who watch over servers.
+    routes.get("/health")(service.handler(Route("GET", "/health", "health")))
     app.add_routes(routes)
     if resolver.settings.enable_ui:
         web_files, locales = _directory("web"), _directory("locales")
@@ -66,6 +71,7 @@ async def serve(resolver: Resolver, ready: Callable[[str], None]) -> None:
         )
     runner = web.AppRunner(application(resolver), shutdown_timeout=5.0, access_log=None)
     await runner.setup()
+    logging_ends: asyncio.Future[None] | None = None
     try:
         site = web.TCPSite(runner, settings.api_host, settings.api_port)
         try:
@@ -83,10 +89,32 @@ async def serve(resolver: Resolver, ready: Callable[[str], None]) -> None:
             except NotImplementedError:
                 # Windows' loop has no signal handlers; there Ctrl-C raises KeyboardInterrupt.
                 break
-        ready(f"http://{settings.api_host}:{runner.addresses[0][1]}")
+        logging_ends = asyncio.ensure_future(_log_ends(resolver))
+        ready(f"http://{_in_url(settings.api_host)}:{runner.addresses[0][1]}")
         await stop.wait()
     finally:
+        if logging_ends is not None:
+            logging_ends.cancel()
+            await asyncio.gather(logging_ends, return_exceptions=True)
         await runner.cleanup()
+
+
+async def _log_ends(resolver: Resolver) -> None:
+    """Log how each download ended: who asked for it may not be there any more."""
+    async for name, data in resolver.engine.stream(resolver.events.listen):
+        if name != "download" or data["status"] not in ENDED:
+            continue
+        model, error = f"{data['folder']}/{data['filename']}", data["error"]
+        with log_context(download=data["id"], model=model):
+            if data["status"] == "failed" and error:
+                reason = f"failed: {error['code']}: {error['message']}"
+                log.warning("The download of %s ended: %s", model, reason)
+            else:
+                log.info("The download of %s ended: %s", model, data["status"])
+
+
+def _in_url(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
 def read_locales(directory: Path) -> dict[str, Any]:

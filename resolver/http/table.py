@@ -15,9 +15,12 @@ class Route(NamedTuple):
 
 ROUTES = (
     Route("GET", "/health", "health"),
+    Route("GET", "/metrics", "metrics"),
     Route("POST", "/analyze", "analyze"),
     Route("POST", "/resolve", "resolve"),
     Route("POST", "/embed", "embed"),
+    Route("POST", "/export", "export"),
+    Route("POST", "/prompt", "prompt"),
     Route("POST", "/downloads", "create_downloads"),
     Route("GET", "/downloads", "list_downloads"),
     # The routes for all come before those with an id, which would match them too.
@@ -41,6 +44,7 @@ ROUTES = (
     Route("POST", "/library/hash", "hash_library"),
     Route("GET", "/library/duplicates", "duplicates"),
     Route("GET", "/settings", "settings"),
+    Route("PATCH", "/settings", "change_settings"),
     Route("GET", "/credentials", "list_credentials"),
     Route("PUT", "/credentials/{provider}", "put_credential"),
     Route("DELETE", "/credentials/{provider}", "delete_credential"),

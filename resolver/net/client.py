@@ -11,9 +11,10 @@ import asyncio
 import hashlib
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Literal
 from urllib.parse import urljoin
@@ -42,6 +43,8 @@ USER_AGENT = f"comfyui-model-resolver/{__version__}"
 _MAX_REDIRECTS = 8
 _CONNECT_SECONDS = 30.0
 _READ_BUFFER = 1 << 20
+# As long as aiohttp remembers what names lead to.
+_PLACE_SECONDS = 10.0
 _OURS = frozenset({"authorization", "proxy-authorization", "cookie", "host", "user-agent"})
 
 
@@ -71,14 +74,16 @@ def _logged_in_token() -> str | None:
 
 @dataclass(frozen=True)
 class Answer(Head):
-    """What came back in the end. The body is read from ``response.content`` while the context is open.
+    """What came back in the end. The body is read from ``response.content`` while the context is open."""
 
-    ``hub``: the headers with which Hugging Face sent us to its storage, empty if it did not; they say
-    more of the file than those of storage.
-    """
+    response: aiohttp.ClientResponse = field(kw_only=True)
 
-    response: aiohttp.ClientResponse
-    hub: Mapping[str, str] = field(default_factory=dict)
+    def left_over(self) -> bytes:
+        """What had arrived of a body that broke off and nobody has read: aiohttp tells of the break first."""
+        content = self.response.content
+        if content.exception() is not None:
+            content.set_exception(None)  # type: ignore[arg-type]  # No other way leads to what it holds.
+        return content.read_nowait()
 
 
 class HttpClient:
@@ -103,6 +108,7 @@ class HttpClient:
         self._names = PublicResolver(self.policy, exempt=self._proxies.hosts, inner=resolver)
         self._tls: ssl.SSLContext | None = None
         self.wires = WirePool()
+        self._places: dict[tuple[object, ...], tuple[float, Target]] = {}
 
     @asynccontextmanager
     async def open(
@@ -178,9 +184,6 @@ class HttpClient:
         """
         url = answer.url
         token = self._credentials(answer.provider) if answer.provider and answer.token_sent else None
-        headers = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
         proxy = self._proxies.of(url)
         host, port = (url.host, url.port) if proxy is None else self._proxies.place(proxy)
         try:
@@ -192,10 +195,50 @@ class HttpClient:
             start=answer.start,
             provider=answer.provider,
             addresses=addresses,
-            headers=headers,
+            headers=_headers(token),
             tls=self._tls_context() if url.scheme == "https" else None,
             proxy=proxy,
         )
+
+    async def note_place(self, answer: Answer) -> None:
+        """Remember for a moment that a file came without detours from where ``answer`` came from.
+
+        Whoever asks for another file of the same place meanwhile gets a ``known_target``.
+        """
+        place = self._place(answer.url)
+        if answer.url != answer.start or self._known(place) is not None:
+            return
+        until = time.monotonic() + _PLACE_SECONDS
+        target = await self.target(answer)
+        if target.can_be_wired:
+            self._places[place] = until, target
+
+    def forget_place(self, target: Target) -> None:
+        """What comes from there is not what ``note_place`` made one expect."""
+        self._places.pop(self._place(target.url), None)
+
+    def known_target(self, url: str) -> Target | None:
+        """Where ``url`` lies, if that is known without asking: checked, with a token decided anew.
+
+        The answer may still be a redirect; only ``open`` follows it.
+        """
+        try:
+            start = self.policy.fetch_url(url)
+        except UrlRefused:
+            return None
+        known = self._known(self._place(start))
+        if known is None:
+            return None
+        provider = self.policy.provider(start)
+        token = self._credentials(provider) if provider else None
+        return replace(known, url=start, start=start, provider=provider, headers=_headers(token))
+
+    def _place(self, url: CheckedUrl) -> tuple[object, ...]:
+        return (*url.origin, self._proxies.of(url))
+
+    def _known(self, place: tuple[object, ...]) -> Target | None:
+        until, target = self._places.get(place, (0.0, None))
+        return target if time.monotonic() < until else None
 
     async def _addresses(self, host: str, port: int) -> tuple[Address, ...]:
         try:
@@ -270,3 +313,8 @@ class HttpClient:
                 read_bufsize=_READ_BUFFER,
             )
         return self._session
+
+
+def _headers(token: str | None) -> dict[str, str]:
+    headers = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
+    return headers if token is None else {**headers, "Authorization": f"Bearer {token}"}

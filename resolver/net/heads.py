@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .policy import CheckedUrl, Provider
 
@@ -15,7 +15,8 @@ class Head:
     """Status and headers; names of headers are found in any case.
 
     ``url``: the hop that answered. ``start``: the first one. ``provider``: whose origin ``url`` is, if
-    it is one's. ``token_sent``: whether this hop was sent a token.
+    it is one's. ``token_sent``: whether this hop was sent a token. ``hub``: the headers with which Hugging
+    Face sent us to its storage, empty if it did not; they say more of the file than those of storage.
     """
 
     status: int
@@ -24,6 +25,7 @@ class Head:
     start: CheckedUrl
     provider: Provider | None
     token_sent: bool
+    hub: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_redirect(self) -> bool:

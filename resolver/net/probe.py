@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
-from .client import Answer, HttpClient
+from .client import HttpClient
 from .faults import error_from_response
 from .heads import Head
 
@@ -88,7 +88,7 @@ def _file_name(disposition: str) -> str | None:
     return None
 
 
-def remote_file(answer: Answer) -> RemoteFile:
+def remote_file(answer: Head) -> RemoteFile:
     """What the head of ``answer`` says of the file, and Hugging Face's own words before it."""
     headers = answer.headers
     said = headers if answer.provider == "huggingface" else answer.hub
