@@ -11,6 +11,7 @@ from .folders import FolderKnowledge
 from .host import canonical_folder
 from .library import LibraryFile, Snapshot
 from .names import is_generic_name, parse_model_name, to_posix
+from .net.urls import redact
 from .workflow import EmbeddedModel, Workflow
 from .workflow.references import FoundReference, find_references, has_model_extension
 
@@ -169,7 +170,7 @@ def _judge(model: _Wanted, library: Snapshot) -> schemas.Model:
         path=model.file.path if model.file and model.accepted else None,
         size=model.file.size if model.file and model.accepted else None,
         sha256=metadata.sha256 if metadata else None,
-        url=metadata.url if metadata else None,
+        url=redact(metadata.url) if metadata and metadata.url else None,
         references=model.references,
         alternatives=alternatives,
     )

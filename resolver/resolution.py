@@ -11,6 +11,7 @@ from typing import Protocol
 
 from . import schemas
 from .errors import DownloadError, ResolverError, UrlRefused
+from .net.urls import redact
 from .sources import Contents, Context, Offer, Source, Wanted, normalise_url, url_file_name
 from .sources.asking import Budget
 from .sources.publishers import is_known_publisher
@@ -189,12 +190,16 @@ class ResolutionService:
         return []
 
     def _checked(self, offer: Offer) -> Offer | None:
-        """The offer; where its host is not allowed, with what to do; ``None`` if it is refused for good."""
+        """The offer; where its host is not allowed, with what to do; ``None`` if it is refused for good.
+
+        Without tokens: people paste theirs into workflows, and what is found is shown to others.
+        """
+        shown = replace(offer, url=redact(offer.url), mirrors=tuple(map(redact, offer.mirrors)))
         try:
             self._allowed(offer.url)
         except UrlRefused as error:
-            return replace(offer, needs="allowed_host") if error.code == "URL_HOST_NOT_ALLOWED" else None
-        return offer
+            return replace(shown, needs="allowed_host") if error.code == "URL_HOST_NOT_ALLOWED" else None
+        return shown
 
     async def _probed(
         self, wanted: Wanted, offers: Sequence[Offer], context: Context, errors: list[schemas.SourceError]

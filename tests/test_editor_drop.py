@@ -181,8 +181,26 @@ def test_its_models_are_downloaded_and_its_nodes_are_not_those_on_the_canvas(
 ) -> None:
     open_panel(page, host, one_loader("old/x.safetensors"))
     workflow = read_template(TEMPLATE)
-    loader = {"id": 900, "type": "LoraLoaderModelOnly", "mode": 0, "inputs": [], "properties": {}}
-    workflow["nodes"].append({**loader, "widgets_values": ["old/x.safetensors", 1]})
+    workflow["nodes"] += [
+        {
+            "id": 900,
+            "type": "LoraLoaderModelOnly",
+            "mode": 0,
+            "inputs": [],
+            "properties": {},
+            "outputs": [{"name": "MODEL", "type": "MODEL", "links": [900]}],
+            "widgets_values": ["old/x.safetensors", 1],
+        },
+        {
+            "id": 901,
+            "type": "PreviewAny",
+            "mode": 0,
+            "outputs": [],
+            "properties": {},
+            "inputs": [{"name": "source", "type": "*", "link": 900}],
+        },
+    ]
+    workflow["links"].append([900, 900, 0, 901, 0, "MODEL"])
     Drag(page, saved(tmp_path, "w.json", as_json(workflow))).drop(page.locator(PANEL))
 
     elsewhere = row(page, "loras/old/x.safetensors")

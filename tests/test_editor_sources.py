@@ -207,7 +207,8 @@ def test_hashing_does_not_make_the_panel_look_again(page: Page, tmp_path: Path) 
     """Only its end does. The events are the server's, told by the editor's own socket or by us."""
     with running_hub(WORLD) as hub, host_for(tmp_path, hub.environment()) as host:
         open_panel(page, host, one_loader(GULL))
-        expect(part(page, "searching")).to_have_count(0)
+        expect(row(page, f"loras/{GULL}")).to_be_visible()
+        page.wait_for_load_state("networkidle")  # the looks that opening the graph is worth are over
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
 

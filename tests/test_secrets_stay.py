@@ -77,9 +77,8 @@ def exercise(server: Server) -> list[str]:
     ask("GET", "/settings", headers={"Authorization": "Bearer PLANTED-wrong"})
     ask("PATCH", "/settings", {"CMR_HF_TOKEN": "hf_PLANTED_changed"})
     ask("PATCH", "/settings", {"CMR_LOG_LEVEL": "DEBUG"})
-    # What the workflow itself states comes back to whoever sent it: those answers are not searched.
     for path in ("/analyze", "/resolve"):
-        server.ask("POST", PREFIX + path, {"workflow": drawn()})
+        ask("POST", path, {"workflow": drawn()})
     items = [
         {"folder": "vae", "filename": f"{number}.safetensors", "url": url}
         for number, url in enumerate(IN_URLS)
@@ -180,6 +179,6 @@ def test_the_command_line_keeps_every_secret(tmp_path: Path) -> None:
             run(root, hub, "download", URL, "--folder", "gligen", CMR_API_PORT="PLANTED-port"),
             run(root, hub, "library", "scan"),
         ]
-    said = [one.stderr for one in (*resolved, *others)] + [one.stdout for one in others]
+    said = [text for one in (*resolved, *others) for text in (one.stdout, one.stderr)]
     assert [line for text in said for line in text.splitlines() if WORD in line] == []
     assert holders(root) == set()

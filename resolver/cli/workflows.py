@@ -46,6 +46,8 @@ def _analyze(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _resolve(arguments: argparse.Namespace, console: Console) -> int:
+    from ..fetch import item_for
+
     with open_resolver(arguments) as resolver:
         reading = Reading()
         items: dict[tuple[str, str], schemas.DownloadItem] = {}
@@ -62,7 +64,7 @@ def _resolve(arguments: argparse.Namespace, console: Console) -> int:
                     console.json({"file": item.file, **resolution.model_dump(mode="json")})
                 else:
                     console.resolution(resolution)
-                chosen = _choice(models[resolution.id], resolution)
+                chosen = item_for(models[resolution.id], resolution)
                 if chosen is None:
                     complete = False
                 else:
@@ -86,23 +88,6 @@ async def _found(resolver: Resolver, item: Input, offline: bool) -> list[schemas
     wanted, context = resolver.wanted(item.workflow, item.analysis)
     found: AsyncIterator[schemas.Resolution] = resolver.resolve(wanted, context, online=not offline)
     return sorted([resolution async for resolution in found], key=lambda resolution: resolution.id)
-
-
-def _choice(model: schemas.Model, resolution: schemas.Resolution) -> schemas.DownloadItem | None:
-    """What to download for a model without asking: only what was found for certain, and is to be had."""
-    if resolution.state != "resolved" or model.folder is None:
-        return None
-    best = resolution.candidates[0]
-    if best.needs is not None:
-        return None
-    return schemas.DownloadItem(
-        folder=model.folder,
-        filename=model.name,
-        url=best.url,
-        mirrors=best.mirrors[:16],
-        sha256=best.sha256 or model.sha256,
-        size=best.size,
-    )
 
 
 def status_of(analyses: Sequence[schemas.Analysis]) -> int:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ..errors import Conflict, DownloadError, NotFound, ResolverError
 from ..host import Host
+from ..logs import log_context
 from ..net.client import HttpClient
 from ..schemas import Download, DownloadItem, DownloadStatus, Part
 from ..settings import Settings
@@ -337,7 +338,9 @@ class DownloadQueue:
         before = job.row.received
         try:
             try:
-                if not await self._run_claimed(job):
+                with log_context(download=job.row.id, model=f"{job.row.folder}/{job.row.filename}"):
+                    ran = await self._run_claimed(job)
+                if not ran:
                     return
             except ResolverError as error:
                 await self._after_failure(job, error, progress=job.row.received > before)
