@@ -26,9 +26,12 @@ $(NODE_STAMP): package.json
 demo: $(STAMP)
 	$(BIN)/python -m demo.run
 
+# Most of the time tests wait for browsers, servers and processes: more at once than there are cores.
+JOBS ?= 4
+
 test: $(STAMP)
 	tools/programs.sh browser redis-server aria2c curl
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 bench: $(STAMP)
 	$(BIN)/python -m bench
