@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from .folders.learned import Learned, learn, snapshot
 from .sources.catalog import Entry, template_entries
 from .templates import installed_templates, template_workflows
@@ -42,11 +44,11 @@ def load_digest(directory: Path) -> Digest:
     try:
         content = json.loads(kept.read_text(encoding="utf-8"))
         if content["format"] == _FORMAT and content["version"] == version:
-            entries = tuple(Entry(**entry) for entry in content["entries"])
+            entries = tuple(TypeAdapter(list[Entry]).validate_python(content["entries"]))
             return Digest(_joined(Learned.from_json(content["learned"])), entries)
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         log.warning("%s cannot be read and is made anew: %s", kept, error)
     workflows = [workflow for _, workflow in template_workflows(templates)]
     learned, entries = learn(workflows), tuple(template_entries(workflows))

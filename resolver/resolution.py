@@ -25,6 +25,7 @@ _MAX_HEADERS = 3  # files of which the header is read for one model
 _MAX_MIRRORED = 3  # contents of one model that more places are looked for
 _MIRROR_SECONDS = 10.0
 _SOURCE_SECONDS = 30.0
+_PROBE_SECONDS = 30.0  # a download may wait longer for its next byte
 _KEEP_SECONDS = 600.0
 _KEEP_FAILURE_SECONDS = 30.0
 
@@ -265,9 +266,19 @@ class ResolutionService:
         ]
         places = [(url, c.sha256, c.size) for c in leading for url in (c.url, *c.mirrors)]
         budget = Budget(requests=len(places), seconds=_MIRROR_SECONDS)
-        found = await asyncio.gather(
-            *(mirror(url, sha256, size, budget) for url, sha256, size in places if sha256 and size)
-        )
+
+        async def ask(url: str, sha256: str | None, size: int | None) -> str | None:
+            if not sha256 or not size:
+                return None
+            try:
+                return await asyncio.wait_for(mirror(url, sha256, size, budget), _MIRROR_SECONDS)
+            except asyncio.TimeoutError:
+                return None  # it is a convenience, not worth an error
+            except Exception:
+                log.warning("No mirror could be looked for", exc_info=True)
+                return None
+
+        found = await asyncio.gather(*(ask(*place) for place in places))
         known = {url: other for (url, _, _), other in zip(places, found, strict=True) if other}
         return [
             replace(offer, mirrors=(*offer.mirrors, known[offer.url])) if offer.url in known else offer
@@ -290,10 +301,13 @@ class ResolutionService:
         if known is not None and known[0] > now:
             return known[1]
         try:
-            remote = await self._probe(url)
+            remote = await asyncio.wait_for(self._probe(url), _PROBE_SECONDS)
             answer = _Answer(remote.size, remote.sha256)
             if (remote.content_type or "").lower().startswith(_PAGES):
                 answer = _Answer(error=DownloadError("This is a page, not a file.", code="NOT_A_MODEL"))
+        except asyncio.TimeoutError:
+            message = f"The server gave no answer within {_PROBE_SECONDS:.0f} seconds."
+            answer = _Answer(error=DownloadError(message, code="NETWORK"))
         except DownloadError as error:
             answer = _Answer(error=error)
         except UrlRefused as error:

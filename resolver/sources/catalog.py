@@ -10,7 +10,6 @@ import asyncio
 import json
 import logging
 import math
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -51,7 +50,7 @@ class CatalogSource:
         self._name = name
         self._load = load
         self._good_for = good_for
-        self._lock = threading.Lock()
+        self._loading: asyncio.Future[Mapping[str, list[Entry]]] | None = None
         self._entries: Mapping[str, list[Entry]] = {}
         self._good_until = -math.inf
 
@@ -61,7 +60,7 @@ class CatalogSource:
 
     async def find(self, wanted: Wanted, context: Context, budget: Budget) -> list[Offer]:
         del context, budget
-        entries = self._entries if self._is_good() else await asyncio.to_thread(self.warm)
+        entries = self._entries if self._is_good() else await self._loaded()
         return [
             Offer(
                 source=self.name,
@@ -75,16 +74,26 @@ class CatalogSource:
             for entry in entries.get(basename(wanted.name), ())
         ]
 
-    def warm(self) -> Mapping[str, list[Entry]]:
-        """Read the catalog, if that has not happened lately."""
-        with self._lock:
-            if not self._is_good():
-                by_name: dict[str, list[Entry]] = defaultdict(list)
-                for entry in dict.fromkeys(self._load()):
-                    by_name[basename(entry.name)].append(entry)
-                self._entries = dict(by_name)
-                self._good_until = time.monotonic() + self._good_for
-            return self._entries
+    async def _loaded(self) -> Mapping[str, list[Entry]]:
+        # One thread for all who ask: if the disk hangs, the other catalogs still need theirs.
+        loading = self._loading
+        if loading is None:
+            loading = self._loading = asyncio.ensure_future(asyncio.to_thread(self._read))
+            loading.add_done_callback(self._has_loaded)
+        # Whoever asked first may give up; the others still want to know.
+        return await asyncio.shield(loading)
+
+    def _has_loaded(self, loading: asyncio.Future[Mapping[str, list[Entry]]]) -> None:
+        self._loading = None
+        if not loading.cancelled() and loading.exception() is None:
+            self._entries = loading.result()
+            self._good_until = time.monotonic() + self._good_for
+
+    def _read(self) -> Mapping[str, list[Entry]]:
+        by_name: dict[str, list[Entry]] = defaultdict(list)
+        for entry in dict.fromkeys(self._load()):
+            by_name[basename(entry.name)].append(entry)
+        return dict(by_name)
 
     def _is_good(self) -> bool:
         return time.monotonic() < self._good_until

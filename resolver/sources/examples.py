@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from ..errors import WorkflowError
 from ..host import Host
 from ..net.urls import redact
@@ -29,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _DIRECTORIES = ("example_workflows", "example_workflow", "examples", "example", "workflows", "workflow")
 _MOST_FILES = 5000
+_ENTRIES = TypeAdapter(list[Entry])
 
 
 class WorkflowIndex:
@@ -43,6 +46,7 @@ class WorkflowIndex:
         rows = self._store.query("SELECT path, stamp, entries FROM workflow_index")
         known = {row["path"]: (row["stamp"], row["entries"]) for row in rows}
         found: dict[str, tuple[str, str]] = {}
+        said: list[Entry] = []
         for path in self._files():
             try:
                 status = os.stat(path)
@@ -50,10 +54,15 @@ class WorkflowIndex:
                 continue
             stamp = f"{status.st_mtime_ns}-{status.st_size}"
             kept = known.get(path)
-            found[path] = kept if kept and kept[0] == stamp else (stamp, _encoded(Path(path)))
+            entries = _decoded(kept[1]) if kept and kept[0] == stamp else None
+            if kept is None or entries is None:
+                kept = (stamp, _encoded(Path(path)))
+                entries = _decoded(kept[1])
+            found[path] = kept
+            said += entries or ()
         if found != known:
             self._keep(found)
-        return list(dict.fromkeys(entry for _, text in found.values() for entry in _decoded(text)))
+        return list(dict.fromkeys(said))
 
     def _keep(self, found: dict[str, tuple[str, str]]) -> None:
         with self._store.transaction() as connection:
@@ -103,5 +112,10 @@ def _encoded(path: Path) -> str:
     return json.dumps([asdict(entry) for entry in dict.fromkeys(workflow_entries(workflow))])
 
 
-def _decoded(text: str) -> list[Entry]:
-    return [Entry(**entry) for entry in json.loads(text)]
+def _decoded(text: str) -> list[Entry] | None:
+    """None if that is nothing we have written."""
+    try:
+        return _ENTRIES.validate_json(text, strict=True)
+    except ValidationError:
+        log.warning("What was kept of a workflow is damaged; it is read again.")
+        return None

@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from ..net.api import request_json
 from ..net.client import HttpClient
-from . import Offer, Source
+from ..schemas import Evidence
+from . import Context, Offer, Source, Wanted
 from .asking import DAY, Answered, Asker, Budget
 
 log = logging.getLogger(__name__)
 
 GROUP = "comfyui_model_resolver.sources"
+
+_OFFER = TypeAdapter(Offer)
+# Anything else is found out by us, or is the workflow's author's to say.
+_MAY_SAY: frozenset[Evidence] = frozenset({"catalog"})
 
 
 @dataclass(frozen=True)
@@ -44,19 +51,38 @@ class Tools:
         return await self.asker.ask(host, f"plugin {url}", send, budget, keep=keep)
 
 
+class PluginSource:
+    """Another package's source, which is not taken at its word: what is no offer never gets further."""
+
+    def __init__(self, source: Source) -> None:
+        """Raises ``TypeError`` if it has no name."""
+        self._source = source
+        self.name, self.online = source.name, bool(source.online)
+        if not (isinstance(self.name, str) and self.name):
+            raise TypeError(f"its name is {self.name!r}")
+
+    async def find(self, wanted: Wanted, context: Context, budget: Budget) -> list[Offer]:
+        """Raises, beside what the source does, ``TypeError`` or ``ValueError`` if its answer is no offers."""
+        return [self._whole(offer) for offer in await self._source.find(wanted, context, budget)]
+
+    def _whole(self, offer: Offer) -> Offer:
+        whole = _OFFER.validate_python(vars(offer))
+        # It speaks for itself only, not for the server that has the file.
+        return replace(whole, source=self.name, checked=False, evidence=whole.evidence & _MAY_SAY)
+
+
 def plugin_sources(tools: Tools, taken: Collection[str]) -> Iterator[Source]:
     """The sources of installed packages, but for those whose name is ``taken``."""
     names = set(taken)
     for entry_point in entry_points(group=GROUP):
         try:
-            source: Source = entry_point.load()(tools)
-            name, _ = source.name, source.online
+            source = PluginSource(entry_point.load()(tools))
         except Exception as error:
             # It may be anyone's code.
             log.warning("The source %s cannot be used: %s: %s", entry_point.name, type(error).__name__, error)
             continue
-        if name in names:
-            log.warning("The source %s of %s is left out: the name is taken.", name, entry_point.value)
+        if source.name in names:
+            log.warning("The source %s of %s is left out: the name is taken.", source.name, entry_point.value)
             continue
-        names.add(name)
+        names.add(source.name)
         yield source
