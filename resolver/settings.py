@@ -128,10 +128,14 @@ class Settings(BaseSettings):
         None, description="Share remembered answers through this Redis server (needs the extra [redis])."
     )
     http_proxy: str | None = Field(
-        None, validation_alias=AliasChoices("HTTP_PROXY", "http_proxy"), description="Proxy for http URLs."
+        None,
+        validation_alias=AliasChoices("HTTP_PROXY", "http_proxy"),
+        description="Proxy for http URLs: http://, https://, or (needs the extra [socks]) socks5://, socks5h://.",
     )
     https_proxy: str | None = Field(
-        None, validation_alias=AliasChoices("HTTPS_PROXY", "https_proxy"), description="Proxy for https URLs."
+        None,
+        validation_alias=AliasChoices("HTTPS_PROXY", "https_proxy"),
+        description="Proxy for https URLs: as for http URLs.",
     )
     no_proxy: str | None = Field(
         None,

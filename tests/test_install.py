@@ -100,6 +100,8 @@ def test_requirements_are_what_is_imported() -> None:
         "yaml": "pyyaml",
         "pydantic_settings": "pydantic-settings",
         "huggingface_hub": "huggingface-hub",
+        "aiohttp_socks": "aiohttp-socks",
+        "python_socks": "python-socks",
         # Parts that another brings, in the version that fits it.
         "multidict": "aiohttp",
         "pydantic_core": "pydantic",

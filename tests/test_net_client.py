@@ -316,7 +316,7 @@ async def test_an_unknown_certificate_is_not_trusted(tls: TlsFiles) -> None:
 
 
 class TlsFiles:
-    """A certificate for 127.0.0.1 that nobody has heard of."""
+    """A certificate for 127.0.0.1 and mirror.example that nobody has heard of."""
 
     def __init__(self, directory: Path) -> None:
         self.certificate, self.key = _make_certificate(directory)
@@ -343,6 +343,7 @@ def _make_certificate(directory: Path) -> tuple[Path, Path]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
     now = datetime.datetime.now(datetime.timezone.utc)
+    places = [x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("mirror.example")]
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -351,7 +352,7 @@ def _make_certificate(directory: Path) -> tuple[Path, Path]:
         .serial_number(1)
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(places), critical=False)
         .sign(key, hashes.SHA256())
     )
     certificate_path, key_path = directory / "certificate.pem", directory / "key.pem"

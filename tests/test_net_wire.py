@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from resolver.errors import DownloadError, SettingsError, UrlRefused
+from resolver.errors import DownloadError, UrlRefused
 from resolver.net.client import HttpClient
 from resolver.net.heads import Head
 from resolver.net.policy import UrlPolicy
@@ -194,11 +194,6 @@ def test_which_hosts_are_reached_directly(no_proxy: str, url: str, is_direct: bo
     )
     checked = UrlPolicy(settings).check(url)
     assert Proxies(settings).of(checked) == (None if is_direct else "http://proxy.lan:3128")
-
-
-def test_a_kind_of_proxy_we_do_not_speak_is_told() -> None:
-    with pytest.raises(SettingsError, match="HTTPS_PROXY"):
-        Proxies(Settings(https_proxy="socks5://127.0.0.1:1080"))
 
 
 # --- kept, and hung up ----------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from ipaddress import ip_address
 from typing import Literal
 from urllib.parse import urljoin
@@ -87,7 +88,7 @@ class Answer(Head):
 
 
 class HttpClient:
-    """One aiohttp session on the loop it is first used on.
+    """One aiohttp session (and one for each SOCKS proxy) on the loop it is first used on.
 
     ``credentials``: where tokens come from, by default the settings. ``resolver``: looks names up
     instead of the system, for tests; the policy filters its answers all the same.
@@ -104,7 +105,8 @@ class HttpClient:
         self._credentials = credentials or credentials_from(settings)
         self._proxies = Proxies(settings)
         self._silence = settings.download_timeout
-        self._session: aiohttp.ClientSession | None = None
+        # By SOCKS proxy; aiohttp does the others itself.
+        self._sessions: dict[str | None, aiohttp.ClientSession] = {}
         self._names = PublicResolver(self.policy, exempt=self._proxies.hosts, inner=resolver)
         self._tls: ssl.SSLContext | None = None
         self.wires = WirePool()
@@ -188,6 +190,9 @@ class HttpClient:
         host, port = (url.host, url.port) if proxy is None else self._proxies.place(proxy)
         try:
             addresses = await self._addresses(host, port)
+            beyond: tuple[str, ...] = ()
+            if proxy is not None and Proxies.is_socks(proxy):
+                beyond = await self._beyond(proxy, url.host, url.port)
         except OSError as error:
             raise error_from_exception(error, url) from None
         return Target(
@@ -198,6 +203,7 @@ class HttpClient:
             headers=_headers(token),
             tls=self._tls_context() if url.scheme == "https" else None,
             proxy=proxy,
+            beyond=beyond,
         )
 
     async def note_place(self, answer: Answer) -> None:
@@ -252,6 +258,12 @@ class HttpClient:
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         return ((family, (str(address), port)),)
 
+    async def _beyond(self, proxy: str, host: str, port: int) -> tuple[str, ...]:
+        """What to ask a SOCKS proxy for. Raises as ``PublicResolver`` does."""
+        if Proxies.looks_names_up(proxy):
+            return (host,)
+        return tuple(str(address[0]) for _, address in await self._addresses(host, port))
+
     def _tls_context(self) -> ssl.SSLContext:
         # Made now, not at aiohttp's import, so that SSL_CERT_FILE counts.
         if self._tls is None:
@@ -260,9 +272,8 @@ class HttpClient:
 
     async def close(self) -> None:
         self.wires.close()
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        while self._sessions:
+            await self._sessions.popitem()[1].close()
 
     async def _send(
         self, method: str, url: CheckedUrl, headers: Mapping[str, str], token: str | None, body: bytes | None
@@ -272,14 +283,16 @@ class HttpClient:
             sent["Content-Type"] = "application/json"
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"
-        return await self._open_session().request(
+        proxy = self._proxies.of(url)
+        socks = proxy if Proxies.is_socks(proxy) else None
+        return await self._open_session(socks).request(
             method,
             # As it stands: encoding it anew could break a signature.
             URL(url.url, encoded=True),
             headers=sent,
             data=body,
             allow_redirects=False,
-            proxy=self._proxies.of(url),
+            proxy=None if socks else proxy,
         )
 
     def _redirect_target(self, response: aiohttp.ClientResponse, hop: CheckedUrl) -> CheckedUrl | None:
@@ -295,15 +308,10 @@ class HttpClient:
             raise redirect_refused(hop, "it leads from https to http")
         return target
 
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    # The queue decides how much happens at a time, not the pool.
-                    limit=0,
-                    resolver=self._names,
-                    ssl=self._tls_context(),
-                ),
+    def _open_session(self, socks: str | None) -> aiohttp.ClientSession:
+        if socks not in self._sessions:
+            self._sessions[socks] = aiohttp.ClientSession(
+                connector=self._connector(socks),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(
                     total=None, sock_connect=_CONNECT_SECONDS, sock_read=self._silence
@@ -312,7 +320,15 @@ class HttpClient:
                 trust_env=False,
                 read_bufsize=_READ_BUFFER,
             )
-        return self._session
+        return self._sessions[socks]
+
+    def _connector(self, socks: str | None) -> aiohttp.TCPConnector:
+        # No limit: the queue decides how much happens at a time, not the pool.
+        if socks is None:
+            return aiohttp.TCPConnector(limit=0, resolver=self._names, ssl=self._tls_context())
+        from .socks import SocksConnector
+
+        return SocksConnector(socks, partial(self._beyond, socks), limit=0, ssl=self._tls_context())
 
 
 def _headers(token: str | None) -> dict[str, str]:

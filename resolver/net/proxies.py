@@ -1,4 +1,8 @@
-"""Which proxy stands between us and a URL."""
+"""Which proxy stands between us and a URL.
+
+An HTTP proxy looks names up itself, and so does SOCKS at ``socks5h://``: then the proxy's own rules hold.
+At ``socks5://`` we look them up as without a proxy, and it is asked for an address that passed the policy.
+"""
 
 from __future__ import annotations
 
@@ -10,24 +14,22 @@ from ..settings import Settings
 from .addresses import parse_host
 from .policy import CheckedUrl
 
-_USUAL_PORT = {"http": 80, "https": 443}
+_USUAL_PORT = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+# RFC 1929: one byte states the length.
+_MOST_LOGIN = 255
 
 
 class Proxies:
     """``HTTP_PROXY`` and ``HTTPS_PROXY`` of the settings, less ``NO_PROXY``. ``hosts``: their own names.
 
-    Raises ``SettingsError`` for a proxy that cannot be used.
+    Raises ``SettingsError`` for a proxy that cannot be used (``SOCKS_MISSING``: not without that extra).
     """
 
     def __init__(self, settings: Settings) -> None:
         self._proxies = {"http": settings.http_proxy, "https": settings.https_proxy}
         for scheme, proxy in self._proxies.items():
-            if proxy and urlsplit(proxy).scheme not in _USUAL_PORT:
-                raise SettingsError(
-                    f"{scheme.upper()}_PROXY must begin with http:// or https://; other proxies, SOCKS among "
-                    "them, are not supported.",
-                    setting=f"{scheme.upper()}_PROXY",
-                )
+            if proxy:
+                _check(proxy, f"{scheme.upper()}_PROXY")
         entries = (entry.strip().lower() for entry in (settings.no_proxy or "").split(","))
         self._direct = [entry for entry in entries if entry]
         self.hosts = frozenset(self.place(proxy)[0] for proxy in self._proxies.values() if proxy)
@@ -47,6 +49,47 @@ class Proxies:
         """Host and port of a proxy's URL."""
         parts = urlsplit(proxy)
         return parts.hostname or "", parts.port or _USUAL_PORT[parts.scheme]
+
+    @staticmethod
+    def is_socks(proxy: str | None) -> bool:
+        return proxy is not None and urlsplit(proxy).scheme in ("socks5", "socks5h")
+
+    @staticmethod
+    def looks_names_up(proxy: str) -> bool:
+        """Whether it is asked for names; else for addresses that we found."""
+        return urlsplit(proxy).scheme != "socks5"
+
+
+def _check(proxy: str, setting: str) -> None:
+    try:
+        parts = urlsplit(proxy)
+        is_usable = parts.scheme in _USUAL_PORT and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise SettingsError(
+            f"{setting} must be http://host:port, https://, socks5:// or socks5h://, with user:password@ "
+            "before the host where one is needed.",
+            setting=setting,
+        )
+    if not Proxies.is_socks(proxy):
+        return
+    try:
+        from .socks import login
+    except ImportError:
+        raise SettingsError(
+            f"{setting} names a SOCKS proxy, but the packages for those are not installed. Install the extra "
+            "[socks], or use another proxy.",
+            code="SOCKS_MISSING",
+            setting=setting,
+        ) from None
+    words = [word for word in login(proxy) if word is not None]
+    if not all(word.isascii() and 0 < len(word) <= _MOST_LOGIN for word in words):
+        raise SettingsError(
+            f"The user name and password in {setting} must both be there, in ASCII, and at most "
+            f"{_MOST_LOGIN} characters long: SOCKS has no way to send others.",
+            setting=setting,
+        )
 
 
 def _covers(entry: str, url: CheckedUrl) -> bool:

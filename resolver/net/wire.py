@@ -22,12 +22,14 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 from ..errors import DownloadError
 from .heads import Head
 from .policy import CheckedUrl, Provider
+from .proxies import Proxies
 
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 """Family, and what ``socket.connect`` takes."""
@@ -44,7 +46,8 @@ class Target:
     """Where a file lies, resolved and checked: everything a connection needs to ask for it.
 
     ``url``: the last hop. ``start``: the first one. ``addresses``: to connect to; the proxy's, if there
-    is one. ``headers``: to send, a token among them where this very origin is to have it.
+    is one. ``headers``: to send, a token among them where this very origin is to have it. ``beyond``: what a
+    SOCKS proxy is asked for, one after the other; empty for all others.
     """
 
     url: CheckedUrl
@@ -54,16 +57,22 @@ class Target:
     headers: Mapping[str, str] = field(repr=False)
     tls: ssl.SSLContext | None = field(repr=False)
     proxy: str | None = field(repr=False)
+    beyond: tuple[str, ...] = ()
 
     @property
     def can_be_wired(self) -> bool:
         """Whether a ``Wire`` can get there. Python's sockets cannot speak TLS inside the TLS of a proxy."""
-        return self.proxy is None or self.proxy.startswith("http://")
+        return self.proxy is None or not self.proxy.startswith("https://")
+
+    @property
+    def http_proxy(self) -> str | None:
+        """A proxy that is spoken to in HTTP. One of SOCKS is forgotten once the connection stands."""
+        return None if Proxies.is_socks(self.proxy) else self.proxy
 
     @property
     def way(self) -> tuple[object, ...]:
         """Equal for targets that can use each other's connections."""
-        return (*self.url.origin, self.proxy, self.addresses)
+        return (*self.url.origin, self.proxy, self.addresses, self.beyond)
 
 
 class Broken(Exception):
@@ -92,8 +101,9 @@ class Wire:
         sent = {**self.target.headers, "Range": f"bytes={first}-{last}"}
         if if_range is not None:
             sent["If-Range"] = if_range
-        if self.target.proxy is not None and self.target.url.scheme == "http":
-            sent.update(_proxy_login(self.target.proxy))
+        proxy = self.target.http_proxy
+        if proxy is not None and self.target.url.scheme == "http":
+            sent.update(_proxy_login(proxy))
         with _breaking():
             self._stream.sendall(_request(self._request_target(), self._host(), sent))
             head = self._read_head()
@@ -161,13 +171,14 @@ class Wire:
 
     def _connect(self) -> None:
         error: Broken | None = None
-        for family, address in self.target.addresses:
+        ways = product(self.target.addresses, self.target.beyond or (None,))
+        for (family, address), beyond in ways:
             try:
                 self._socket = self._connect_to(family, address)
                 if self._hung_up:
                     raise Broken("it was hung up")
                 with _breaking():
-                    self._prepare(self._socket)
+                    self._prepare(self._socket, beyond)
                 return
             except Broken as failure:
                 self.close()
@@ -198,12 +209,19 @@ class Wire:
             stream.close()
             raise
 
-    def _prepare(self, stream: socket.socket) -> None:
-        """Through the proxy, if any, and into TLS, if any."""
-        url = self.target.url
-        if self.target.proxy is not None and url.scheme == "https":
+    def _prepare(self, stream: socket.socket, beyond: str | None) -> None:
+        """Through the proxy, if any, and into TLS, if any. ``beyond``: what to ask one of SOCKS for."""
+        url, proxy = self.target.url, self.target.http_proxy
+        if self.target.proxy is not None and beyond is not None:
+            from .socks import connect_through
+
+            try:
+                connect_through(stream, self.target.proxy, beyond, url.port)
+            except OSError as error:
+                raise Broken(error.strerror) from None
+        elif proxy is not None and url.scheme == "https":
             place = self._host() if url.port != 443 else f"{self._host()}:443"
-            request = _request(place, place, _proxy_login(self.target.proxy), method="CONNECT")
+            request = _request(place, place, _proxy_login(proxy), method="CONNECT")
             stream.sendall(request)
             head = self._read_head()
             if head.status != 200:
@@ -231,7 +249,7 @@ class Wire:
 
     def _request_target(self) -> str:
         url = self.target.url.url
-        if self.target.proxy is not None and self.target.url.scheme == "http":
+        if self.target.http_proxy is not None and self.target.url.scheme == "http":
             return url
         parts = urlsplit(url)
         return f"{parts.path}?{parts.query}" if parts.query else parts.path
