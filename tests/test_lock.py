@@ -183,14 +183,14 @@ def test_a_model_of_no_known_origin_is_not_locked(tmp_path: Path, root: Path) ->
     assert [one["code"] for one in lines(outcome)[0]["unresolved"]] == ["NOT_FOUND"]
 
 
-def test_a_url_with_a_token_is_not_locked(tmp_path: Path, root: Path) -> None:
+def test_the_token_in_a_url_is_not_locked_with_it(tmp_path: Path, root: Path) -> None:
     file = tmp_path / "w.json"
     properties = metadata("x.safetensors", "vae", f"{URL}?token=hf_secret")
     file.write_text(json.dumps(workflow(node(1, "VAELoader", ["x.safetensors"], properties=properties))))
     path = tmp_path / "l.json"
     outcome = run("lock", str(file), "-o", str(path), "--offline", "--partial", "--comfyui-root", str(root))
     assert outcome.returncode == 1
-    assert read_lock(path).models[0].urls == []
+    assert read_lock(path).models[0].urls == [URL]
     assert "hf_secret" not in path.read_text() + outcome.stdout + outcome.stderr
 
 
