@@ -26,8 +26,8 @@ $(NODE_STAMP): package.json
 demo: $(STAMP)
 	$(BIN)/python -m demo.run
 
-# Most of the time tests wait for browsers, servers and processes: more at once than there are cores.
-JOBS ?= 4
+# Two files at a time: most of a test is waiting, but a browser takes a core.
+JOBS ?= 2
 
 test: $(STAMP)
 	tools/programs.sh browser redis-server aria2c curl
