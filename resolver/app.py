@@ -346,7 +346,7 @@ class Resolver:
 
     def _templates(self) -> Digest:
         if self._digest is None:
-            self._digest = load_digest(self.host.data_directory)
+            self._digest = load_digest(self.store)
         return self._digest
 
     async def _probe(self, url: str) -> RemoteFile:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import threading
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from .net.client import HttpClient, credentials_from
 from .net.policy import Provider
 from .net.probe import probe
 from .net.urls import page_url
+from .replacing import replace_text
 from .settings import Settings
 
 log = logging.getLogger(__name__)
@@ -89,20 +89,9 @@ class Credentials:
         return self.state(provider)
 
     def _write(self, tokens: dict[str, str]) -> None:
-        """Replace the file in one step; whoever may read it is settled before a token is in it."""
-        part = self._path.with_name(f"{self._path.name}.{os.getpid()}.part")
         try:
-            descriptor = os.open(
-                part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600
-            )
-            with open(descriptor, "w", encoding="utf-8") as file:
-                os.chmod(part, 0o600)
-                json.dump(tokens, file)
-                file.flush()
-                os.fsync(descriptor)
-            os.replace(part, self._path)
+            replace_text(self._path, json.dumps(tokens), mode=0o600)
         except OSError as error:
-            part.unlink(missing_ok=True)
             raise ResolverError(
                 f"The token cannot be stored at {self._path}: {error.strerror}.",
                 code="CREDENTIALS_NOT_STORED",

@@ -1,21 +1,21 @@
-"""What the installed templates teach, computed once for each version of their package and kept.
+"""What the installed templates teach, computed once for each version of their package and kept in the store.
 
-Reading all templates takes about a second; a later start reads a small file.
+Reading all templates takes about a second; a later start reads one row.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
+import sqlite3
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from .folders.learned import Learned, learn, snapshot
 from .sources.catalog import Entry, template_entries
+from .store import Store
 from .templates import installed_templates, template_workflows
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,8 @@ class Digest:
     entries: tuple[Entry, ...]
 
 
-def load_digest(directory: Path) -> Digest:
-    """The digest of the installed templates, from the file kept in ``directory`` if it is of this version.
+def load_digest(store: Store) -> Digest:
+    """The digest of the installed templates: what ``store`` has of this version, else made anew and kept.
 
     Without templates: what was learned at release, and an empty catalog. Blocks; call it in a thread.
     """
@@ -40,27 +40,17 @@ def load_digest(directory: Path) -> Digest:
     if found is None:
         return Digest(snapshot(), ())
     version, templates = found
-    kept = directory / "templates.json"
+    key = f"{_FORMAT} {version}"
     try:
-        content = json.loads(kept.read_text(encoding="utf-8"))
-        if content["format"] == _FORMAT and content["version"] == version:
+        for row in store.query("SELECT content FROM template_digest WHERE version = ?", (key,)):
+            content = json.loads(row["content"])
             entries = tuple(TypeAdapter(list[Entry]).validate_python(content["entries"]))
             return Digest(_joined(Learned.from_json(content["learned"])), entries)
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        log.warning("%s cannot be read and is made anew: %s", kept, error)
+    except (sqlite3.Error, ValueError, KeyError, TypeError, AttributeError) as error:
+        log.warning("What was kept of the templates cannot be read and is made anew: %s", error)
     workflows = [workflow for _, workflow in template_workflows(templates)]
     learned, entries = learn(workflows), tuple(template_entries(workflows))
-    _keep(
-        kept,
-        {
-            "format": _FORMAT,
-            "version": version,
-            "learned": learned.as_json(),
-            "entries": [asdict(entry) for entry in entries],
-        },
-    )
+    _keep(store, key, {"learned": learned.as_json(), "entries": [asdict(entry) for entry in entries]})
     return Digest(_joined(learned), entries)
 
 
@@ -70,11 +60,10 @@ def _joined(learned: Learned) -> Learned:
     return Learned({**former.nodes, **learned.nodes}, {**former.by_input, **learned.by_input})
 
 
-def _keep(path: Path, content: dict[str, Any]) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+def _keep(store: Store, key: str, content: dict[str, Any]) -> None:
     try:
-        part.write_text(json.dumps(content), encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        log.warning("%s cannot be kept: %s", path, error)
+        with store.transaction() as connection:
+            connection.execute("DELETE FROM template_digest")
+            connection.execute("INSERT INTO template_digest VALUES (?, ?)", (key, json.dumps(content)))
+    except sqlite3.Error as error:
+        log.warning("What the templates teach cannot be kept: %s", error)

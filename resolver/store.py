@@ -91,6 +91,8 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE workflow_index (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, entries TEXT NOT NULL)"
         " WITHOUT ROWID",
     ),
+    # What the installed templates teach (resolver/digest.py).
+    ("CREATE TABLE template_digest (version TEXT NOT NULL, content TEXT NOT NULL)",),
 )
 
 _HISTORY = 1000

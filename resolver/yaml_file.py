@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from .replacing import replace_text
 
 
 def change_yaml(path: Path, changes: Mapping[str, Any]) -> None:
@@ -32,7 +33,9 @@ def change_yaml(path: Path, changes: Mapping[str, Any]) -> None:
         after = _with_line(after, name, value)
     if not _means(after, wanted):
         after = yaml.safe_dump(wanted, allow_unicode=True, sort_keys=False)
-    _replace(path, after)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # It may hold tokens: nobody can read the new file who could not read the old one.
+    replace_text(path, after, mode=path.stat().st_mode & 0o777 if path.exists() else 0o600)
 
 
 def _with_line(text: str, name: str, value: Any) -> str:
@@ -55,22 +58,3 @@ def _means(text: str, wanted: Mapping[str, Any]) -> bool:
         return (yaml.safe_load(text) or {}) == wanted
     except yaml.YAMLError:
         return False
-
-
-def _replace(path: Path, text: str) -> None:
-    """It may hold tokens: nobody can read the new file who could not read the old one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), mode)
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            os.chmod(part, mode)
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(part, path)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink()
-        raise

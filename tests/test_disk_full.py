@@ -10,6 +10,7 @@ import asyncio
 import errno
 import os
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -54,20 +55,23 @@ class MountedDisk:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._ballast = path / "ballast"
+        # A download may fail while the disk is still being filled.
+        self._changing = threading.Lock()
 
     def fill(self) -> None:
-        with suppress(OSError), open(self._ballast, "ab", buffering=0) as file:
+        with self._changing, suppress(OSError), open(self._ballast, "ab", buffering=0) as file:
             while file.write(bytes(4096)):
                 pass
 
     def use_up_names(self) -> None:
-        with suppress(OSError):
+        with self._changing, suppress(OSError):
             for number in range(1_000_000):
                 (self.path / f"ballast-{number}").touch()
 
     def relieve(self) -> None:
-        for ballast in self.path.glob("ballast*"):
-            ballast.unlink()
+        with self._changing:
+            for ballast in self.path.glob("ballast*"):
+                ballast.unlink()
 
     def forbid(self, forbidden: bool) -> None:
         mode = "ro" if forbidden else "rw"

@@ -12,6 +12,7 @@ import pytest
 
 from demo.faults import Fault
 from demo.world import HubRepo
+from resolver.digest import load_digest
 from resolver.resolution import ResolutionService
 from resolver.sources import Context, Offer, Wanted
 from resolver.sources.asking import Budget
@@ -189,7 +190,9 @@ async def broken_templates(lab: Lab, source: str) -> None:
     """A broken template costs itself, and what was kept of all of them is made anew."""
     lab.teach(source)
     (lab.templates / "broken.json").write_text("{")
-    (lab.resolver.host.data_directory / "templates.json").write_text('{"format": 1,')
+    load_digest(lab.resolver.store)
+    with lab.resolver.store.transaction() as connection:
+        connection.execute("UPDATE template_digest SET content = ?", ('{"learned": ',))
     found = await lab.find(source)
     assert (found.errors, places(found)) == ([], [HERE])
     assert "is made anew" in lab.log.text

@@ -19,6 +19,7 @@ from resolver.sources.asking import Budget
 from resolver.sources.catalog import CatalogSource, Entry, manager_entries
 from resolver.sources.ranking import rank
 from resolver.sources.workflow import WorkflowSource
+from resolver.store import Store
 from resolver.workflow import EmbeddedModel
 from tests.fakes import FakeHost
 
@@ -134,18 +135,25 @@ async def test_a_catalog_answers_for_equal_file_names_and_is_read_once() -> None
 
 
 def test_the_templates_are_digested_once_for_each_version(tmp_path: Path) -> None:
-    digest = load_digest(tmp_path)
+    store = Store(tmp_path / "store.sqlite3")
+
+    def keep(column: str, value: str) -> None:
+        with store.transaction() as connection:
+            connection.execute(f"UPDATE template_digest SET {column} = ?", (value,))
+
+    digest = load_digest(store)
     assert len(digest.entries) > 300
     assert digest.learned.by_input["lora_name"] == "loras"
-    kept = json.loads((tmp_path / "templates.json").read_text())
-    kept["entries"] = kept["entries"][:1]
-    (tmp_path / "templates.json").write_text(json.dumps(kept))
-    assert len(load_digest(tmp_path).entries) == 1, "the kept file is used"
-    kept["version"] = "another"
-    (tmp_path / "templates.json").write_text(json.dumps(kept))
-    assert load_digest(tmp_path) == digest, "and made anew for another version"
-    (tmp_path / "templates.json").write_text("{broken")
-    assert load_digest(tmp_path) == digest
+    ((content,),) = store.query("SELECT content FROM template_digest")
+    kept = json.loads(content)
+    keep("content", json.dumps({**kept, "entries": kept["entries"][:1]}))
+    assert len(load_digest(store).entries) == 1, "what was kept is used"
+    keep("version", "another")
+    assert load_digest(store) == digest, "and made anew for another version"
+    assert len(store.query("SELECT * FROM template_digest")) == 1, "the former one goes"
+    keep("content", "{broken")
+    assert load_digest(store) == digest
+    store.close()
 
 
 def test_the_managers_list_is_found_in_its_package(tmp_path: Path) -> None:
