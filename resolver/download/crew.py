@@ -32,7 +32,8 @@ _TICK_SECONDS = 0.05
 _LOST_SECONDS = 0.1
 _SILENT_SECONDS = 3.0
 _MOST_SILENT = 4
-_SYNC_SECONDS = 30.0
+# What has come is brought to the disk on the way: the last step has little left to wait for then.
+_SYNC_SECONDS, _SYNC_BYTES = 30.0, 64 << 20
 # When every origin wants to be left alone for longer, another download may have our place.
 _PATIENCE_SECONDS = 20.0
 _MOST_RENEWALS = 2
@@ -80,7 +81,7 @@ class Crew:
         self._leaving = 0
         self._resolving: dict[Origin, asyncio.Task[None]] = {}
         self._syncing: asyncio.Task[None] | None = None
-        self._synced_at = time.monotonic()
+        self._synced_at, self._synced_bytes = time.monotonic(), 0
         self._event = asyncio.Event()
 
     async def fill(self, part: PartFile, pieces: Pieces, piece_log: PieceLog) -> str:
@@ -107,6 +108,7 @@ class Crew:
             stopping=threading.Event(),
         )
         try:
+            self._synced_bytes = pieces.received
             self._work.hash.start(self._wake)
             self._work.hash.advance(pieces.front)
             await self._run()
@@ -343,8 +345,11 @@ class Crew:
         if self._syncing is not None and self._syncing.done():
             self._syncing.result()
             self._syncing = None
-        if self._syncing is None and time.monotonic() - self._synced_at > _SYNC_SECONDS:
-            self._synced_at = time.monotonic()
+        if self._syncing is not None:
+            return
+        now, received = time.monotonic(), self._work.pieces.received
+        if now - self._synced_at > _SYNC_SECONDS or received - self._synced_bytes > _SYNC_BYTES:
+            self._synced_at, self._synced_bytes = now, received
             self._syncing = asyncio.ensure_future(in_thread(self._sync))
 
     def _sync(self) -> None:

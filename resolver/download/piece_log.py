@@ -16,7 +16,7 @@ bytes  meaning
 What is trusted. A range is recorded after it was written to the part. After a crash of this process
 both are in the system's memory, so every record counts. After a crash of the machine (another boot)
 either may be missing, in any order: only records before the last mark count, since a mark is written
-after ``fdatasync`` of the part has returned. ``sync`` sets one; it is called every half minute. Reading
+after ``fdatasync`` of the part has returned, every 64 MiB or half a minute (``crew``). Reading
 ends at the first record whose CRC is wrong: a torn one, or what an older log left behind.
 """
 
