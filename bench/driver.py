@@ -1,9 +1,10 @@
 """Our side of a benchmark, in a fresh process: a ``Resolver`` as ComfyUI has one, and its queue.
 
 ``python -m bench.driver`` reads one JSON object from standard input: ``root`` (a ComfyUI folder),
-``items`` (as for ``POST downloads``), ``host_loop`` (also be a host whose loop is watched). It prints one
-JSON object. Settings come from the environment. What is begun is taken up again, so that a killed run
-can be repeated.
+``items`` (as for ``POST downloads``), ``host_loop`` (also be a host whose loop is watched), ``instead``
+(arguments and standard input of a program that downloads in a process of its own while the host is watched,
+and nothing of ours runs). It prints one JSON object. Settings come from the environment. What is begun is
+taken up again, so that a killed run can be repeated.
 """
 
 from __future__ import annotations
@@ -27,16 +28,20 @@ from resolver.settings import load_settings
 
 
 async def main(job: dict[str, Any]) -> dict[str, Any]:
+    return await (_beside(*job["instead"]) if "instead" in job else _ours(job))
+
+
+async def _ours(job: dict[str, Any]) -> dict[str, Any]:
     resolver = await asyncio.to_thread(started_resolver, Path(job["root"]))
     items = [DownloadItem(**item) for item in job["items"]]
     try:
         async with AsyncExitStack() as stack:
             loop_of_host = None
+            gc.collect()
             if job.get("host_loop"):
                 from .host_loop import WatchedHost
 
                 loop_of_host = await stack.enter_async_context(WatchedHost())
-            gc.collect()
             idle = _reset_peak()
             cpu, started = _cpu_seconds(), time.perf_counter()
             ended = await download(resolver, items)
@@ -50,6 +55,24 @@ async def main(job: dict[str, Any]) -> dict[str, Any]:
             }
     finally:
         await asyncio.to_thread(resolver.close)
+
+
+async def _beside(arguments: Sequence[str], given: str) -> dict[str, Any]:
+    from .host_loop import WatchedHost
+
+    async with WatchedHost() as host:
+        started = time.perf_counter()
+        process = await asyncio.create_subprocess_exec(*arguments, stdin=asyncio.subprocess.PIPE)
+        await process.communicate(given.encode())
+        if process.returncode:
+            raise SystemExit(f"{arguments[0]} ended with {process.returncode}")
+        took = time.perf_counter() - started
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return {
+            "seconds": took,
+            "cpu_seconds": usage.ru_utime + usage.ru_stime,
+            "host": await host.figures(),
+        }
 
 
 def started_resolver(root: Path) -> Resolver:

@@ -142,6 +142,15 @@ def ours(name: str = "ours", *, host_loop: bool = False, **settings: object) -> 
     return Peer(name, command, environment, reports=True, folder="models/loras")
 
 
+def beside_a_host(peer: Peer) -> Peer:
+    """``peer``, a program, in a process of its own, while a host that does nothing else is watched."""
+
+    def command(task: Task, place: Path) -> tuple[list[str], str]:
+        return [sys.executable, "-m", "bench.driver"], json.dumps({"instead": peer.command(task, place)})
+
+    return Peer(f"{peer.name}, in a process of its own", command, reports=True)
+
+
 def aria2c(connections: int, *, together: int = 1, check: bool = False) -> Peer:
     """``connections`` a file, ``together`` files at a time; ``check``: it compares the SHA-256, too."""
 

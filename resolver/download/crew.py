@@ -150,9 +150,7 @@ class Crew:
         work = self._work
         self._governor.observe(now, work.pieces.received)
         while True:
-            silent = sum(1 for fetcher in self._fetchers if self._is_silent(fetcher, now))
-            busy = len(self._fetchers) - silent
-            if busy >= self._governor.wanted or len(self._fetchers) >= self._most + _MOST_SILENT:
+            if self._busy(now) >= self._governor.wanted or len(self._fetchers) >= self._most + _MOST_SILENT:
                 return
             with work.lock:
                 if not work.pieces.needs_help(now):
@@ -180,7 +178,7 @@ class Crew:
         if idle:
             return False
         with self._work.lock:
-            if len(self._fetchers) - self._leaving > self._governor.wanted + _MOST_SILENT:
+            if self._busy(time.monotonic()) - self._leaving > self._governor.wanted:
                 self._leaving += 1
                 fetcher.is_leaving = True
         return not fetcher.is_leaving
@@ -189,6 +187,10 @@ class Crew:
         """Called by a thread as its last act."""
         self._ended.append(fetcher)
         self._wake()
+
+    def _busy(self, now: float) -> int:
+        """How many there are, not counting those that fell silent."""
+        return sum(not self._is_silent(fetcher, now) for fetcher in list(self._fetchers))
 
     def _is_silent(self, fetcher: Fetcher, now: float) -> bool:
         since = fetcher.waits_since

@@ -16,6 +16,7 @@ from ..net.faults import error_from_response
 from ..net.heads import Head
 from ..net.probe import content_range
 from ..net.wire import Broken, Target, Wire, WirePool
+from ..priority import BESIDE_THE_HOST, lower_priority
 from .limiter import BandwidthLimiter
 from .origins import Content, Origin, changed
 from .part import PartFile
@@ -92,6 +93,7 @@ class Fetcher(threading.Thread):
             wire.hang_up()
 
     def run(self) -> None:
+        lower_priority(BESIDE_THE_HOST)
         try:
             while self._may_stay(self) and not self._is_over:
                 with self._work.lock:

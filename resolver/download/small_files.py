@@ -27,6 +27,7 @@ from ..net.faults import error_from_response
 from ..net.heads import Head
 from ..net.probe import content_range, remote_file
 from ..net.wire import Broken, Target, Wire, WirePool
+from ..priority import BESIDE_THE_HOST, lower_priority
 from ..store import DownloadRow
 from .agreement import agree
 from .boot import boot_id
@@ -131,7 +132,9 @@ class SmallFiles:
     def _start(self, errand: _Errand) -> asyncio.Future[bool]:
         """Run ``errand`` in a thread. The threads end when none of them has anything to do."""
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(_MOST_THREADS, "model-resolver small")
+            self._threads = ThreadPoolExecutor(
+                _MOST_THREADS, "model-resolver small", lower_priority, (BESIDE_THE_HOST,)
+            )
         running = asyncio.get_running_loop().run_in_executor(self._threads, errand.run)
         self._running.add(running)
         running.add_done_callback(self._ended)

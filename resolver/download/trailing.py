@@ -10,6 +10,7 @@ import hashlib
 import threading
 from collections.abc import Callable
 
+from ..priority import BESIDE_THE_HOST, lower_priority
 from .part import PartFile
 
 _READ = 1 << 20
@@ -56,6 +57,7 @@ class TrailingHash:
             self._thread.join()
 
     def _run(self) -> None:
+        lower_priority(BESIDE_THE_HOST)
         try:
             self._follow()
         except Exception as error:

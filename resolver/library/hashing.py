@@ -20,9 +20,10 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from ..errors import Conflict
+from ..priority import BACKGROUND, lower_priority
 from . import Library
 from .hashes import FileHashes, SavedRun, stamp, status_of
-from .reading import FileChanged, lower_priority, read_sha256, unsettled_for
+from .reading import FileChanged, read_sha256, unsettled_for
 
 log = logging.getLogger(__name__)
 
@@ -211,7 +212,7 @@ class LibraryHashing:
 
     def _conduct(self, run: _Run) -> None:
         """The run's own thread: plans, starts the readers, watches, reports."""
-        lower_priority()
+        lower_priority(BACKGROUND)
         reported = 0.0
         last = HashingProgress()
         try:
@@ -360,7 +361,7 @@ class _Run:
         ]
 
     def _read_disk(self, disk: int) -> None:
-        lower_priority()
+        lower_priority(BACKGROUND)
         try:
             while (file := self._next(disk)) is not None:
                 read = self._read(file)

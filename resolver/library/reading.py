@@ -6,7 +6,6 @@ import hashlib
 import os
 import stat
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -60,14 +59,6 @@ def unsettled_for(status: os.stat_result) -> float:
     in_steps = any(time_ns % 1_000_000_000 == 0 for time_ns in (status.st_mtime_ns, status.st_ctime_ns))
     limit = _COARSE_CLOCK if in_steps else _FINE_CLOCK
     return max(0.0, limit - age) if age >= 0 else 0.0
-
-
-def lower_priority() -> None:
-    """Let this thread yield to all others, where the system can tell threads apart."""
-    if sys.platform == "linux":
-        # Its reads yield as well: without an I/O class of its own, a thread's niceness sets that.
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 def _forget(descriptor: int, offset: int, count: int) -> None:

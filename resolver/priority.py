@@ -1,0 +1,22 @@
+"""How far our threads yield to those of the host, where the system can tell threads apart (Linux)."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from contextlib import suppress
+
+BACKGROUND = 19
+"""For work that nobody waits for."""
+
+BESIDE_THE_HOST = 10
+"""For work that somebody waits for, while the host's own loop still goes first: with more busy threads than
+cores it would be woken several milliseconds late otherwise (``make bench-download ONLY=host``)."""
+
+
+def lower_priority(niceness: int) -> None:
+    """Give this thread that niceness, and with it its turn at the disk."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
