@@ -110,6 +110,8 @@ class Resolver:
             account=lambda: self.client.account("huggingface") + self.client.account("civitai"),
         )
         self._lock = threading.Lock()
+        self._arrivals = threading.Lock()
+        self._unremembered: list[tuple[str, str]] = []
         self._digest: Digest | None = None
         self._knowledge: FolderKnowledge | None = None
 
@@ -370,17 +372,22 @@ class Resolver:
         with suppress(RuntimeError):  # the engine has stopped: nobody watches any more
             self.engine.loop.call_soon_threadsafe(self.events.publish, "library", data)
 
-    def _remember(self, path: str, sha256: str) -> None:
-        """Keep the hash of a file that has just been verified on its way here."""
-        status = status_of(path)
-        if status is not None:
-            try:
-                self.hashes.remember(path, status, sha256)
-            except sqlite3.Error as error:
-                log.warning("The hash of %s could not be kept: %s", path, error)
+    def _remember_arrived(self) -> None:
+        """Keep the hashes of files that have just been verified on their way here."""
+        with self._arrivals:
+            arrived, self._unremembered = self._unremembered, []
+        files = [(path, status, sha256) for path, sha256 in arrived if (status := status_of(path))]
+        try:
+            self.hashes.remember_all(files)
+        except sqlite3.Error as error:
+            log.warning("The hashes of %d files could not be kept: %s", len(files), error)
 
     def _file_arrived(self, download: schemas.Download) -> None:
         if download.path and download.sha256 and download.verified:
-            self.engine.loop.run_in_executor(None, self._remember, download.path, download.sha256)
+            with self._arrivals:
+                self._unremembered.append((download.path, download.sha256))
+                # Whoever writes the first down takes all that have come by then.
+                if len(self._unremembered) == 1:
+                    self.engine.loop.run_in_executor(None, self._remember_arrived)
         data: dict[str, Any] = {"id": download.id, "folder": download.folder, "name": download.filename}
         self.events.publish("library", data)

@@ -10,7 +10,7 @@ import os
 import re
 import unicodedata
 from pathlib import Path
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from .errors import UnsafeName
 
@@ -91,19 +91,28 @@ def parse_model_name(value: str) -> ModelName:
     return ModelName(name)
 
 
-def resolve_inside(root: Path, name: ModelName) -> Path:
-    """The path of ``name`` below ``root``, after checking that no symlink on the way leads out.
+class Inside(NamedTuple):
+    """``target``: the path of a model below its root. ``real_root``, ``real_parent``: the root and the
+    directory of the model, with links followed; the one is, or lies above, the other."""
+
+    target: Path
+    real_root: Path
+    real_parent: Path
+
+
+def resolve_inside(root: Path, name: ModelName) -> Inside:
+    """Where ``name`` is below ``root``, after checking that no symlink on the way leads out.
 
     ``root`` itself may be a symlink (people link whole model folders to other disks); anything
     below it may not leave it. Raises ``UnsafeName``.
     """
     real_root = Path(os.path.realpath(root))
     target = root.joinpath(*name.split("/"))
-    real_parent = Path(os.path.realpath(target.parent))
+    real_parent = real_root if target.parent == root else Path(os.path.realpath(target.parent))
     if real_parent != real_root and real_root not in real_parent.parents:
         raise UnsafeName(
             f"The name {name!r} is refused: a link below {root} leads out of the model folder.",
             reason="a link leads out of the model folder",
             name=name,
         )
-    return target
+    return Inside(target, real_root, real_parent)

@@ -91,8 +91,11 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE workflow_index (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, entries TEXT NOT NULL)"
         " WITHOUT ROWID",
     ),
-    # What the installed templates teach (resolver/digest.py).
-    ("CREATE TABLE template_digest (version TEXT NOT NULL, content TEXT NOT NULL)",),
+    (
+        # What the installed templates teach (resolver/digest.py).
+        "CREATE TABLE template_digest (version TEXT NOT NULL, content TEXT NOT NULL)",
+        "CREATE INDEX downloads_sha256 ON downloads (sha256) WHERE status = 'completed'",
+    ),
 )
 
 _HISTORY = 1000

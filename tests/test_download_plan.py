@@ -16,6 +16,7 @@ import pytest
 from resolver.download import DownloadQueue, RetryPolicy, place
 from resolver.errors import BadInput, Conflict, ResolverError, UnsafeName, UrlRefused
 from resolver.host import FolderSpec
+from resolver.names import ModelName, resolve_inside
 from resolver.net.client import HttpClient
 from resolver.schemas import Download, DownloadItem
 from resolver.settings import Settings
@@ -56,6 +57,10 @@ def fill(disk: Path) -> Path:
         while file.write(bytes(4096)):
             pass
     return ballast
+
+
+def place_of(root: Path, name: str) -> place.Place:
+    return place.place_of(resolve_inside(root, ModelName(name)))
 
 
 async def refused(bench: Bench, *items: DownloadItem) -> ResolverError:
@@ -183,7 +188,7 @@ async def test_names_that_differ_in_case_are_one_destination_where_the_disk_fold
     monkeypatch.setattr(place, "folds_case", lambda directory: True)
     await submit(bench, item(url, "Stra\u00dfe.safetensors"))
     assert (await refused(bench, item(url, "STRASSE.safetensors"))).code == "DUPLICATE_DOWNLOAD"
-    assert place.place_of(bench.loras, bench.loras / "B") == place.place_of(bench.loras, bench.loras / "b")
+    assert place_of(bench.loras, "B") == place_of(bench.loras, "b")
 
 
 def test_whether_a_disk_folds_case_is_seen_without_writing(
@@ -215,7 +220,7 @@ def test_a_place_is_called_the_same_wherever_the_root_is_mounted(tmp_path: Path)
     elsewhere.symlink_to(tmp_path / "loras")
     (tmp_path / "copy").mkdir()
     stems = {
-        place.place_of(root, root / name).stem
+        place_of(root, name).stem
         for root, name in (
             (tmp_path / "loras", "real/x"),
             (tmp_path / "loras", "sub/x"),

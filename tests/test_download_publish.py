@@ -16,7 +16,7 @@ from resolver.download.part import PartFile, discard_part, part_path
 from resolver.download.publish import publish
 from resolver.download.threads import StopSign
 from resolver.errors import UnsafeName
-from resolver.names import ModelName, resolve_inside
+from resolver.names import Inside, ModelName, resolve_inside
 from tests.download_fixtures import sha256
 
 NAME = ModelName("sub/deep/model.safetensors")
@@ -129,20 +129,11 @@ def test_a_link_swapped_in_at_the_last_moment_is_refused(
     (root / "sub").mkdir()
     source = part(root)
 
-    def swap_after_check(where: Path, name: ModelName) -> Path:
-        target = resolve_inside(where, name)
-        realpath = os.path.realpath
-        answer = str(realpath(target.parent))
-
-        def realpath_then_swap(path: Any) -> str:
-            if Path(path) == target.parent:
-                (root / "sub").rmdir()
-                (root / "sub").symlink_to(outside)
-                return answer
-            return str(realpath(path))
-
-        monkeypatch.setattr(os.path, "realpath", realpath_then_swap)
-        return target
+    def swap_after_check(where: Path, name: ModelName) -> Inside:
+        inside = resolve_inside(where, name)
+        (root / "sub").rmdir()
+        (root / "sub").symlink_to(outside)
+        return inside
 
     monkeypatch.setattr(module, "resolve_inside", swap_after_check)
     with pytest.raises(UnsafeName, match="link"):

@@ -91,8 +91,8 @@ def test_a_link_below_the_root_may_not_lead_out(tmp_path: Path) -> None:
 def test_the_root_itself_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "loras").symlink_to(tmp_path / "disk")
-    target = resolve_inside(tmp_path / "loras", parse_model_name("style/a.safetensors"))
-    assert target == tmp_path / "loras/style/a.safetensors"
+    inside = resolve_inside(tmp_path / "loras", parse_model_name("style/a.safetensors"))
+    assert inside.target == tmp_path / "loras/style/a.safetensors"
 
 
 def test_file_names_are_equal_or_not_nothing_between() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -59,9 +60,18 @@ def make_helper_directories(path: Path) -> None:
     Raises ``UnsafeName`` where a link stands in for one, and ``OSError``. They may be gone again at the
     next moment: another download removes them when they are empty to it.
     """
+    if os.name != "nt" and all(map(_is_plain_directory, (path.parent.parent, path.parent))):
+        return
     _require_no_links(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     _require_no_links(path.parent)
+
+
+def _is_plain_directory(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 def is_linked_away(directory: Path) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..names import Inside
 from .space import nearest_existing
 
 
@@ -24,17 +25,16 @@ class Place:
     stem: str
 
 
-def place_of(root: Path, target: Path, folds: Callable[[Path], bool] | None = None) -> Place:
-    """The place of ``target``, which lies below ``root`` and need not exist. Blocks.
+def place_of(inside: Inside, folds: Callable[[Path], bool] | None = None) -> Place:
+    """The place of a model, which need not exist. Blocks.
 
     ``folds``: what ``folds_case`` says, for whoever asks often.
     """
-    parent = os.path.realpath(target.parent)
-    destination = os.path.join(parent, target.name)
-    inside = Path(os.path.relpath(destination, os.path.realpath(root))).as_posix()
-    if (folds or folds_case)(Path(parent)):
-        destination, inside = _folded(destination), _folded(inside)
-    return Place(os.path.normcase(destination), hashlib.sha256(inside.encode()).hexdigest()[:24])
+    destination = os.path.join(inside.real_parent, inside.target.name)
+    relative = Path(os.path.relpath(destination, inside.real_root)).as_posix()
+    if (folds or folds_case)(inside.real_parent):
+        destination, relative = _folded(destination), _folded(relative)
+    return Place(os.path.normcase(destination), hashlib.sha256(relative.encode()).hexdigest()[:24])
 
 
 def folds_case(directory: Path) -> bool:

@@ -142,11 +142,12 @@ def _plan_item(ground: _Ground, policy: UrlPolicy, item: DownloadItem, owner: st
     for url in (item.url, *item.mirrors):
         policy.fetch_url(url)
     root = ground.root(spec)
-    target = resolve_inside(root, name)
+    inside = resolve_inside(root, name)
+    target = inside.target
     ground.require_writing(target.parent, spec)
     _check_existing(spec, name, target, item)
     sha256 = item.sha256.lower() if item.sha256 else None
-    where = place_of(root, target, ground.folds_case)
+    where = place_of(inside, ground.folds_case)
     row = DownloadRow(
         id=uuid.uuid4().hex[:16],
         folder=spec.name,

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import UnsafeName
-from ..names import ModelName, resolve_inside
+from ..names import Inside, ModelName, resolve_inside
 
 _RENAME_NOREPLACE = 1
 # What file systems answer that know no hard links, or kernels that know no renameat2.
@@ -34,14 +34,15 @@ def publish(part: Path, root: Path, name: ModelName) -> Path:
     Raises ``FileExistsError`` if the name is taken (``part`` is kept), ``UnsafeName`` if a link leads
     out of ``root``, and ``OSError``. A crash leaves the part, or the file, or both as one.
     """
-    target = resolve_inside(root, name)
+    inside = resolve_inside(root, name)
+    target = inside.target
     _sync_file(part)
     if sys.platform == "win32":
         target.parent.mkdir(parents=True, exist_ok=True)
         resolve_inside(root, name)
         os.rename(part, target)
         return target
-    with _directory_below(root, target.parent) as directory:
+    with _directory_of(inside) as directory:
         _move(part, directory, target.name)
         _sync_directory(directory)
     return target
@@ -81,17 +82,19 @@ def _rename_without_replacing(part: Path, directory: int, name: str) -> None:
 
 
 @contextmanager
-def _directory_below(root: Path, wanted: Path) -> Iterator[int]:
-    """An open descriptor of ``wanted``, made if need be, reached from ``root`` without following links.
+def _directory_of(inside: Inside) -> Iterator[int]:
+    """An open descriptor of the model's directory, made if need be, reached from the root without
+    following links.
 
     Links that stay inside the root are resolved beforehand; one that turns up now was swapped in.
     """
-    real_root = os.path.realpath(root)
-    steps = Path(os.path.relpath(os.path.realpath(wanted), real_root)).parts
-    os.makedirs(real_root, exist_ok=True)
-    current = os.open(real_root, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        for step in steps:
+        current = os.open(inside.real_root, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        os.makedirs(inside.real_root, exist_ok=True)
+        current = os.open(inside.real_root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for step in inside.real_parent.relative_to(inside.real_root).parts:
             try:
                 os.mkdir(step, dir_fd=current)
                 _sync_directory(current)
@@ -102,7 +105,7 @@ def _directory_below(root: Path, wanted: Path) -> Iterator[int]:
             except OSError as error:
                 if error.errno in (errno.ELOOP, errno.ENOTDIR) and _is_link(step, current):
                     raise UnsafeName(
-                        f"{wanted} is refused: a link was put in its way.",
+                        f"{inside.target.parent} is refused: a link was put in its way.",
                         reason="a link leads out of the model folder",
                     ) from None
                 raise

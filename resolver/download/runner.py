@@ -28,7 +28,7 @@ from .part import discard_part
 from .plan import file_exists
 from .publish import publish
 from .sidecar import note_part, take_up_part
-from .space import device_of, disk_error, require_space
+from .space import device_of, disk_error, fits, require_space
 from .threads import in_stoppable_thread, in_thread
 from .transfer import Agreed, Filled, PartState, Plan, Transfer
 from .verify import check_sha256, check_structure, sha256_of
@@ -230,7 +230,9 @@ def require_space_beside(row: DownloadRow, others: Iterable[DownloadRow], reserv
 
     Raises ``DownloadError`` (``NO_SPACE``). Blocks.
     """
-    root = Path(row.root)
+    root, others = Path(row.root), list(others)
+    if fits(root, sum(o.size or 0 for o in (row, *others)), reserve):
+        return  # Even if nothing of them had arrived, and all were for this disk.
     device = device_of(root)
     more = [to_come(o) for o in others if o.root == row.root or device_of(Path(o.root)) == device]
     require_space(root, to_come(row) + sum(more), reserve)

@@ -25,12 +25,17 @@ def device_of(path: Path) -> int:
     return os.stat(nearest_existing(path)).st_dev
 
 
+def fits(path: Path, needed: int, reserve: int) -> bool:
+    """Whether ``needed`` more bytes fit beside ``path`` and leave ``reserve`` bytes free."""
+    return needed + reserve <= _free(path)
+
+
 def require_space(path: Path, needed: int, reserve: int) -> None:
     """Check that ``needed`` more bytes fit beside ``path`` and leave ``reserve`` bytes free.
 
     Raises ``DownloadError`` (``NO_SPACE``, 507) that says how much is missing.
     """
-    free = shutil.disk_usage(nearest_existing(path)).free
+    free = _free(path)
     missing = needed + reserve - free
     if missing > 0:
         raise DownloadError(
@@ -58,6 +63,10 @@ def disk_error(error: OSError, path: Path) -> DownloadError:
             f"{path.parent} cannot be written to ({reason}). Check its permissions.", code="NOT_WRITABLE"
         )
     return DownloadError(f"The disk of {path.parent} reports an error: {reason}.", code="DISK_ERROR")
+
+
+def _free(path: Path) -> int:
+    return shutil.disk_usage(nearest_existing(path)).free
 
 
 def _human(size: int) -> str:

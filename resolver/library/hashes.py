@@ -106,10 +106,15 @@ class FileHashes:
 
     def remember(self, path: str, status: os.stat_result, sha256: str) -> None:
         """Keep the SHA-256 of a file; ``status``: as it was while it was read."""
+        self.remember_all([(path, status, sha256)])
+
+    def remember_all(self, files: Iterable[tuple[str, os.stat_result, str]]) -> None:
+        """The same of several, in one transaction."""
+        now = time.time()
         with self._store.transaction() as connection:
-            connection.execute(
+            connection.executemany(
                 "INSERT OR REPLACE INTO file_hashes (path, stamp, sha256, seen_at) VALUES (?, ?, ?, ?)",
-                (os.fsencode(path), stamp(status), sha256, time.time()),
+                [(os.fsencode(path), stamp(status), sha256, now) for path, status, sha256 in files],
             )
 
     def tidy(self) -> None:
