@@ -31,6 +31,8 @@ class Journal:
     def __init__(self, store: Store, on_event: OnEvent) -> None:
         self._store = store
         self._on_event = on_event
+        # Finished, but the store does not know it yet.
+        self._late: dict[str, Job] = {}
         self._waiting: list[tuple[DownloadRow, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
 
@@ -51,6 +53,22 @@ class Journal:
         """Write the row as it is, if the store can be written to."""
         async with job.writing:
             await self._write(job, replace(job.row))
+
+    def leave(self, job: Job) -> None:
+        """``job`` is finished: from now on the store alone knows it, or, if it does not, ``late``."""
+        if job.unwritten:
+            self._late[job.row.id] = job
+
+    def late(self, download_id: str) -> Job | None:
+        """A finished download that the store does not know as it is."""
+        return self._late.get(download_id)
+
+    async def write_late(self) -> None:
+        """Try again to write what could not be written."""
+        for job in list(self._late.values()):
+            await self.write(job)
+            if not job.unwritten:
+                self._late.pop(job.row.id, None)
 
     async def _write(self, job: Job, row: DownloadRow) -> None:
         try:

@@ -80,6 +80,11 @@ class Job:
     control: asyncio.Lock = field(default_factory=asyncio.Lock)
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    def begin_anew(self) -> None:
+        """Forget what went wrong so far: the user wants it tried once more."""
+        self.failures = self.changes = 0
+        self.not_before = 0.0
+
     @property
     def root(self) -> Path:
         return Path(self.row.root)

@@ -20,7 +20,7 @@ from ..net.urls import redact
 from ..schemas import DownloadItem
 from ..store import DownloadRow
 from . import place
-from .model import to_come
+from .model import UNFINISHED, to_come
 from .place import place_of
 from .space import device_of, require_space
 
@@ -98,6 +98,16 @@ def duplicate_download(row: DownloadRow) -> Conflict:
         f"{row.filename} is being downloaded to {row.path} already.",
         code="DUPLICATE_DOWNLOAD",
         path=row.path,
+    )
+
+
+def wrong_state(row: DownloadRow, done: str) -> Conflict:
+    """What to raise where a download cannot be ``done`` (paused, retried, …) as it stands now."""
+    elsewhere = " (by another process)" if row.status in UNFINISHED else ""
+    return Conflict(
+        f"The download of {row.filename} is {row.status}{elsewhere} and cannot be {done} now.",
+        code="WRONG_STATE",
+        state=row.status,
     )
 
 

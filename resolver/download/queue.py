@@ -32,7 +32,7 @@ from .journal import Journal, OnEvent
 from .limiter import BandwidthLimiter
 from .model import UNFINISHED, Job, as_download, parts_of
 from .owner import Owner
-from .plan import duplicate_download, plan_items
+from .plan import duplicate_download, plan_items, wrong_state
 from .records import Records
 from .retries import RetryPolicy
 from .runner import Runner
@@ -89,8 +89,6 @@ class DownloadQueue:
         self._owner = Owner(store.path.parent)
         self._records = Records(store, self._owner, settings.disk_reserve)
         self._jobs: dict[str, Job] = {}
-        # Finished, but the store does not know it yet.
-        self._unwritten: dict[str, Job] = {}
         self._running = False
         self._ticker: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
@@ -174,7 +172,7 @@ class DownloadQueue:
     async def list(self) -> Downloads:
         """All downloads, also those of other processes: the unfinished ones in order of arrival, then the
         finished ones, the newest first."""
-        await self._write_late()
+        await self._journal.write_late()
         rows = await in_thread(self._store.downloads)
         return [self._show(row) for row in rows]
 
@@ -210,7 +208,7 @@ class DownloadQueue:
         """Drop a finished download from the history; the model it brought stays."""
         row = await self._row(download_id)
         if row.status in UNFINISHED:
-            raise _wrong_state(row, "removed")
+            raise wrong_state(row, "removed")
         await in_thread(self._records.discard_part, row)
         await in_thread(self._store.delete_download, download_id)
 
@@ -221,7 +219,7 @@ class DownloadQueue:
         async with job.control:
             await self._interrupt(job)
             if job.row.status not in UNFINISHED:
-                raise _wrong_state(job.row, "paused")
+                raise wrong_state(job.row, "paused")
             if job.row.status != "paused":
                 await self._journal.move(job, "paused")
         self._pump()
@@ -232,8 +230,8 @@ class DownloadQueue:
         job = await self._own_job(download_id, "resumed")
         async with job.control:
             if job.row.status != "paused":
-                raise _wrong_state(job.row, "resumed")
-            self._give_new_chance(job)
+                raise wrong_state(job.row, "resumed")
+            job.begin_anew()
             await self._journal.move(job, "queued")
         self._pump()
         return as_download(job.row)
@@ -245,7 +243,7 @@ class DownloadQueue:
         async with job.control:
             await self._interrupt(job)
             if job.row.status in ("completed", "cancelled"):
-                raise _wrong_state(job.row, "cancelled")
+                raise wrong_state(job.row, "cancelled")
             await in_thread(self._records.discard_part, job.row)
             job.part_state, job.row.received = None, 0
             await self._journal.move(job, "cancelled")
@@ -258,7 +256,7 @@ class DownloadQueue:
         """Queue a failed or cancelled download again; it goes on from what was kept."""
         job = self._jobs.get(download_id)
         if job is not None:
-            raise _wrong_state(job.row, "retried")
+            raise wrong_state(job.row, "retried")
         job = await self._finished_job(download_id, {"failed", "cancelled"}, "retried")
         row = replace(job.row, status="queued", owner=self._owner.id, error_code=None, error_message=None)
         try:
@@ -266,7 +264,7 @@ class DownloadQueue:
         except DuplicateDestination:
             raise duplicate_download(row) from None
         if not written:
-            raise _wrong_state(await self._row(download_id), "retried")
+            raise wrong_state(await self._row(download_id), "retried")
         job.row = row
         self._jobs[download_id] = job
         self._journal.tell(job)
@@ -399,16 +397,8 @@ class DownloadQueue:
         self._leave(job)
 
     def _leave(self, job: Job) -> None:
-        """``job`` is finished: from now on the store alone knows it, if it does."""
         self._jobs.pop(job.row.id, None)
-        if job.unwritten:
-            self._unwritten[job.row.id] = job
-
-    async def _write_late(self) -> None:
-        for job in list(self._unwritten.values()):
-            await self._journal.write(job)
-            if not job.unwritten:
-                self._unwritten.pop(job.row.id, None)
+        self._journal.leave(job)
 
     def _tell_completed(self, download: Download) -> None:
         if self._on_completed is None:
@@ -467,8 +457,8 @@ class DownloadQueue:
                 await self._journal.move(job, "queued")
 
     async def _row(self, download_id: str) -> DownloadRow:
-        await self._write_late()
-        job = self._jobs.get(download_id) or self._unwritten.get(download_id)
+        await self._journal.write_late()
+        job = self._jobs.get(download_id) or self._journal.late(download_id)
         row = job.row if job is not None else await in_thread(self._store.download, download_id)
         if row is None:
             raise NotFound(f"There is no download {download_id!r}.", code="DOWNLOAD_UNKNOWN")
@@ -477,35 +467,21 @@ class DownloadQueue:
     async def _own_job(self, download_id: str, done: str) -> Job:
         job = self._jobs.get(download_id)
         if job is None:
-            raise _wrong_state(await self._row(download_id), done)
+            raise wrong_state(await self._row(download_id), done)
         return job
 
     async def _finished_job(self, download_id: str, states: set[DownloadStatus], done: str) -> Job:
         row = await self._row(download_id)
         if row.status not in states:
-            raise _wrong_state(row, done)
+            raise wrong_state(row, done)
         return Job(row, row.url, row.mirrors)
 
     def _show(self, row: DownloadRow) -> Download:
-        job = self._jobs.get(row.id) or self._unwritten.get(row.id)
+        job = self._jobs.get(row.id) or self._journal.late(row.id)
         return as_download(row) if job is None else as_download(job.row, job.meter)
-
-    @staticmethod
-    def _give_new_chance(job: Job) -> None:
-        job.failures = job.changes = 0
-        job.not_before = 0.0
 
 
 _ELSEWHERE = DownloadError(
     "Another process downloads this file to the same place. This download waits for it.",
     code="DOWNLOADING_ELSEWHERE",
 )
-
-
-def _wrong_state(row: DownloadRow, done: str) -> Conflict:
-    elsewhere = " (by another process)" if row.status in UNFINISHED else ""
-    return Conflict(
-        f"The download of {row.filename} is {row.status}{elsewhere} and cannot be {done} now.",
-        code="WRONG_STATE",
-        state=row.status,
-    )
