@@ -1,7 +1,7 @@
 """Prints the figures of downloading, beside peers that take turns with us on the same servers.
 
 Read from the environment: ``SIZE`` of the large file (``1G``), ``ROUNDS`` (3), ``ONLY`` (comma-separated
-names of ``SCENES``), ``DIR`` (where to put files; twice ``SIZE`` is needed; the temporary directory).
+names of ``SCENES``), ``DIR`` (where to put files; five times ``SIZE`` is needed; the temporary directory).
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ class Ground:
         self.small = [f"small-{number:03}.safetensors" for number in range(SMALL_FILES)]
         for name in self.small:
             self._sha256[name] = _make_file(files / name, SMALL_SIZE)
+        self.three = [f"large-{number}.safetensors" for number in range(3)]
+        for name in self.three:
+            self._sha256[name] = _make_file(files / name, size // 2)
         self.nginx: Nginx = stack.enter_context(running_nginx(base / "nginx", files))
         self._hub_plain = stack.enter_context(stand_in_hub(self.nginx, "plain"))
         self._hub_tls = stack.enter_context(stand_in_hub(self.nginx, "tls"))
@@ -156,9 +159,9 @@ def small(ground: Ground) -> None:
 
 
 def host(ground: Ground) -> None:
-    heading("The event loop of the host (an aiohttp server) while a file comes over TLS")
-    task = ground.task("tls")
-    inside, outside = ours(host_loop=True), beside_a_host(curl())
+    heading("The event loop of the host (an aiohttp server) while three files come over TLS")
+    task = ground.task("tls", ground.three)
+    inside, outside = ours(host_loop=True), beside_a_host(curl(together=3))
     results = ground.take_turns(task, [inside, outside])
 
     def figure(peer: Peer, name: str) -> float:
@@ -173,7 +176,7 @@ def host(ground: Ground) -> None:
         ("a websocket message is answered, worst", "websocket", "max", None),
     ):
         idle, other = figure(inside, f"{name}_alone_{quantile}"), figure(outside, f"{name}_{quantile}")
-        beside = f"{other:.1f} ms beside curl in a process of its own, {idle:.1f} ms with nothing to do"
+        beside = f"{other:.1f} ms beside curl -Z in a process of its own, {idle:.1f} ms with nothing to do"
         if limit is None:
             row(what, f"{figure(inside, f'{name}_{quantile}'):.1f} ms", beside)
         else:
