@@ -10,8 +10,9 @@ from .errors import UnsafeName
 from .folders import FolderKnowledge
 from .host import canonical_folder
 from .library import LibraryFile, Snapshot
-from .names import is_generic_name, parse_model_name, to_posix
+from .names import parse_model_name, to_posix
 from .net.urls import redact
+from .roles import directory_families, tells_nothing
 from .workflow import EmbeddedModel, Workflow
 from .workflow.references import FoundReference, find_references, has_model_extension
 
@@ -145,7 +146,7 @@ def _judge(model: _Wanted, library: Snapshot) -> schemas.Model:
         alternatives = _alternatives(model, library)
         if any(alternative.difference is None for alternative in alternatives):
             status = "elsewhere"
-        elif model.folder is not None and not is_generic_name(model.name):
+        elif model.folder is not None:
             # Never ``elsewhere``: another precision is a substitute for the user to choose, not the file.
             known = {alternative.path for alternative in alternatives}
             alternatives += [
@@ -181,8 +182,10 @@ def _alternatives(model: _Wanted, library: Snapshot) -> list[schemas.Alternative
     by_path: dict[str, schemas.Alternative] = {}
     wanted = _stated_hash(model)
     files = library.with_content(wanted) if wanted else []
-    if not is_generic_name(model.name):
+    if not tells_nothing(model.name):
         files += library.named(model.name)
+    elif model.folder is not None and (file := library.find(model.folder, model.name)) is not None:
+        files.append(file)  # the very path, which the workflow spells with the other separator
     for file in files:
         alternative = _alternative(model, file, library)
         # Two folders may share a root (unet_gguf, diffusion_models): one file, one alternative.
@@ -210,6 +213,11 @@ def _alternative(model: _Wanted, file: LibraryFile, library: Snapshot) -> schema
         score = 0.8
     else:
         score = 1.0 if file.name == to_posix(model.name) else 0.9
+    if same_content is None:
+        # SDXL/add_detail is not SD1.5/add_detail, though the files are called alike.
+        wanted, here = directory_families(model.name), directory_families(file.name)
+        if wanted and here and not _may_be_one(wanted, here):
+            score, difference = 0.3, f"family: {' '.join(sorted(wanted))} / {' '.join(sorted(here))}"
     return schemas.Alternative(
         path=file.path,
         folder=file.folder,
@@ -218,6 +226,11 @@ def _alternative(model: _Wanted, file: LibraryFile, library: Snapshot) -> schema
         score=score,
         difference=difference,
     )
+
+
+def _may_be_one(families: frozenset[str], others: frozenset[str]) -> bool:
+    """Whether two sets of families agree in one; a directory ``Wan`` may hold what is for Wan 2.2."""
+    return any(one.startswith(other) or other.startswith(one) for one in families for other in others)
 
 
 def _stated_hash(model: _Wanted) -> str | None:

@@ -100,6 +100,34 @@ def test_the_other_separator_is_elsewhere(host: FakeHost, tmp_path: Path) -> Non
     )
 
 
+@pytest.mark.skipif(os.sep != "/", reason="separators are the other way round on Windows")
+@pytest.mark.parametrize("name", ["model", "diffusion_pytorch_model", "ip-adapter", "vae"])
+def test_the_other_separator_is_elsewhere_for_a_name_that_tells_nothing_too(
+    host: FakeHost, tmp_path: Path, name: str
+) -> None:
+    path = put(tmp_path / f"models/loras/style/{name}.safetensors")
+    put(tmp_path / f"models/loras/other/{name}.safetensors")
+    put(tmp_path / f"models/vae/style/{name}.safetensors")
+    model = one(host, lora(f"style\\{name}.safetensors"))
+    assert (model.status, [found.path for found in model.alternatives]) == ("elsewhere", [str(path)])
+    assert one(host, lora(f"{name}.safetensors")).status == "missing"
+
+
+def test_the_same_name_below_another_familys_directory_is_another_file(
+    host: FakeHost, tmp_path: Path
+) -> None:
+    put(tmp_path / "models/loras/SD1.5/add_detail.safetensors")
+    model = one(host, lora("SDXL/add_detail.safetensors"))
+    assert (model.status, [found.difference for found in model.alternatives]) == (
+        "missing",
+        ["family: sdxl / sd15"],
+    )
+    put(tmp_path / "models/loras/mine/add_detail.safetensors")
+    assert one(host, lora("SDXL/add_detail.safetensors")).status == "elsewhere"
+    put(tmp_path / "models/loras/Wan/sharp.safetensors")
+    assert one(host, lora("Wan2.2/sharp.safetensors")).status == "elsewhere", "the same family, less exactly"
+
+
 @pytest.mark.parametrize("place", ["models/loras/other/a.safetensors", "models/vae/a.safetensors"])
 def test_another_subfolder_or_folder_is_elsewhere(host: FakeHost, tmp_path: Path, place: str) -> None:
     path = put(tmp_path / place)

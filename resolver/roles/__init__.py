@@ -16,7 +16,18 @@ rule of its own, the rule is named beside it.
 """
 
 from .compare import Match, RoleIndex, Verdict, compare, similarity
-from .parse import Roles, parse_roles
+from .parse import Roles, directory_families, parse_roles, tells_nothing
 from .words import Role
 
-__all__ = ["Match", "Role", "RoleIndex", "Roles", "Verdict", "compare", "parse_roles", "similarity"]
+__all__ = [
+    "Match",
+    "Role",
+    "RoleIndex",
+    "Roles",
+    "Verdict",
+    "compare",
+    "directory_families",
+    "parse_roles",
+    "similarity",
+    "tells_nothing",
+]

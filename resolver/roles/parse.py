@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
-from ..names import basename, to_posix
+from ..names import basename, is_generic_name, to_posix
 from .words import (
     CONTAINERS,
     FOLDER_KINDS,
@@ -237,6 +237,14 @@ def _settle(reading: _Reading, stem: str, kind: str | None) -> None:
             roles.discard(role)
 
 
+def _split(file_name: str) -> tuple[str, str | None]:
+    """(name without its extension, container), if the extension is a container's."""
+    extension = _EXTENSION.search(file_name)
+    if extension is None or extension[1].lower() not in CONTAINERS:
+        return file_name, None
+    return file_name[: extension.start()], extension[1].lower()
+
+
 @lru_cache(maxsize=1 << 16)
 def parse_roles(name: str, folder: str | None = None) -> Roles:
     """Read the roles of ``name`` (a path relative to its folder, either separator).
@@ -244,10 +252,7 @@ def parse_roles(name: str, folder: str | None = None) -> Roles:
     ``folder``: ComfyUI's folder name, if known; it tells the kind (a LoRA need not say so in ``loras``).
     """
     parents = to_posix(name).split("/")[:-1]
-    file_name = basename(name)
-    extension = _EXTENSION.search(file_name)
-    container = extension[1].lower() if extension and extension[1].lower() in CONTAINERS else None
-    stem = file_name[: extension.start()] if extension and container else file_name
+    stem, container = _split(basename(name))
     kind = FOLDER_KINDS.get(folder, folder) if folder else None
 
     bare = _BARE_SD.match(stem)
@@ -278,6 +283,23 @@ def parse_roles(name: str, folder: str | None = None) -> Roles:
         packing=frozenset(packing),
         words=words,
     )
+
+
+def directory_families(name: str) -> frozenset[str]:
+    """The families that the directories of a path speak of: ``SDXL/x.safetensors`` -> ``sdxl``."""
+    parents = to_posix(name).split("/")[:-1]
+    return frozenset(role.value for parent in parents for role in _families_of(parent))
+
+
+def tells_nothing(name: str) -> bool:
+    """Whether the file name alone cannot tell one model from another: ``model``, ``vae``, ``ip-adapter``.
+
+    ``name`` may be a path; its directories do not count.
+    """
+    stem, _ = _split(basename(name))
+    reading = _read(stem)
+    _settle(reading, stem, None)
+    return is_generic_name(name) or not (reading.words or _named(reading))
 
 
 @lru_cache(maxsize=1 << 12)  # thousands of files share few directories
