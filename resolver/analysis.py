@@ -106,7 +106,9 @@ def _place(found: FoundReference, library: Snapshot) -> tuple[str | None, Librar
         spec = library.folders.get(folder)
         if spec is not None and spec.extensions and spec.lists(found.name):
             return folder, None
-    return (folders[0] if folders else None), None
+    # A pack that is not installed brings no folder of its own: its loader's other one will do.
+    here = [folder for folder in folders if folder in library.folders]
+    return next(iter(here or folders), None), None
 
 
 def _is_no_model(found: FoundReference, library: Snapshot, offered: frozenset[str] | None) -> bool:

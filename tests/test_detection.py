@@ -347,6 +347,26 @@ def test_placeholders(value: str, expected: bool) -> None:
     assert is_placeholder(value) is expected
 
 
+def test_what_else_lies_in_a_folder_of_a_pack_is_no_model(tmp_path: Path) -> None:
+    """LUTs, fonts and the like are listed as models are."""
+    luts = folder("luts", tmp_path / "luts", extensions=frozenset({".cube"}))
+    host = FakeHost(tmp_path, {"luts": luts})
+
+    class ApplyLUT:
+        @classmethod
+        def INPUT_TYPES(cls) -> dict[str, Any]:
+            return {"required": {"lut_file": (host.get_filename_list("luts"),)}}
+
+    host.nodes["ApplyLUT"] = ApplyLUT
+    analysis = analyze(
+        read_workflow(workflow(node(1, "ApplyLUT", ["warm.cube"]))),
+        FolderKnowledge(observed=observe(host)),
+        Library(host).snapshot(),
+        lambda node_type, name: options(host, node_type, name),
+    )
+    assert analysis.models == []
+
+
 @pytest.mark.parametrize(
     ("node_type", "input_name", "expected"),
     [

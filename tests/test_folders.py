@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 
 from resolver.errors import SettingsError
 from resolver.folders import FolderKnowledge, NodeInputs
+from resolver.folders.declared import read_pack
 from resolver.folders.learned import SNAPSHOT, Learned, learn, snapshot
 from resolver.folders.observed import observe, options
+from resolver.folders.published import published
 from resolver.folders.stated import FILE_NAME, read_stated
 from resolver.templates import installed_templates, template_workflows
 from resolver.workflow.read import read_workflow
@@ -87,6 +90,22 @@ def test_markers_show_the_folder_behind_each_input(host: FakeHost) -> None:
     assert observed["WithoutExtensions"].folders == {"name": ("loras",)}
     assert observed["V3"].folders == {"file": ("vae",), "kind.lora": ("loras",)}
     assert "Broken" not in observed
+
+
+def test_a_directory_before_the_names_leads_to_the_folder_above(host: FakeHost, tmp_path: Path) -> None:
+    """As the Impact Pack offers detectors."""
+    for name in ("ultralytics", "ultralytics/bbox", "ultralytics/segm"):
+        host.table[name.replace("/", "_")] = folder(name.replace("/", "_"), tmp_path / "models" / name)
+
+    class Detector:
+        @classmethod
+        def INPUT_TYPES(cls) -> dict[str, Any]:
+            boxes = ["bbox/" + name for name in host.get_filename_list("ultralytics_bbox")]
+            nowhere = ["gone/" + name for name in host.get_filename_list("loras")]
+            return {"required": {"model_name": (boxes,), "other": (nowhere,)}}
+
+    host.nodes["Detector"] = Detector
+    assert observe(host)["Detector"].folders == {"model_name": ("ultralytics",), "other": ("loras",)}
 
 
 def test_a_class_that_keeps_its_list_keeps_the_real_one(host: FakeHost) -> None:
@@ -165,6 +184,94 @@ def test_surer_knowledge_goes_first() -> None:
     assert knowledge.folders("C", "x") == ("learned",)
     assert knowledge.folders("Unknown", "lora_name") == ("loras",)
     assert knowledge.folders("B", "lora_name") == (), "an installed node knows better than its input's name"
+
+
+PACK = """
+import folder_paths
+from nodes import Base
+
+class Folders:
+    MOTION = "animatediff_models"
+
+def motion_models():
+    return folder_paths.get_filename_list(Folders.MOTION)
+
+class Motion:
+    FIXED = ["net.pth", "other.pth"]
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        files = ["None"] + folder_paths.get_filename_list("clip")
+        return {
+            "required": {
+                "model": ("MODEL",),
+                "motion": (motion_models(),),
+                "seed": ("INT", {"default": 0}),
+                "forced": ("INT", {"forceInput": True}),
+                "own": (cls.FIXED,),
+                "config": (folder_paths.get_filename_list("configs"),),
+                "lut": (folder_paths.get_filename_list("luts"),),
+            },
+            "optional": {"text": (files, {"default": "None"}), "odd": (somewhere(),), "late": ("INT",)},
+        }
+
+class Inherits(Motion):
+    pass
+
+class Loops:
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {f"lora_{i}": (folder_paths.get_filename_list("loras"),) for i in range(3)}}
+
+class New(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="New", inputs=[
+            io.Model.Input("model"),
+            io.Combo.Input("vae", options=folder_paths.get_filename_list("vae")),
+            io.Int.Input("n"),
+        ])
+
+NODE_CLASS_MAPPINGS = {"Motion Loader": Motion, "Same": Inherits, "Loops": Loops}
+"""
+
+
+def test_the_source_of_a_pack_tells_what_its_loaders_list(tmp_path: Path) -> None:
+    (tmp_path / "nodes.py").write_text(PACK)
+    (tmp_path / "broken.py").write_text("class (")
+    found = read_pack(tmp_path).nodes
+    assert found.keys() == {"Motion Loader", "Same", "New"}
+    assert (
+        found["Same"]
+        == found["Motion Loader"]
+        == NodeInputs(
+            # Nobody can tell whether ``odd`` is a widget, nor so the place of what follows.
+            ("motion", "seed", "own", "config", "lut", "text"),
+            {"motion": ("animatediff_models",), "text": ("text_encoders",)},
+            frozenset({"own"}),
+        )
+    )
+    assert found["New"] == NodeInputs(("vae", "n"), {"vae": ("vae",)})
+
+
+def test_published_nodes_are_known_where_they_are_not_installed() -> None:
+    knowledge = FolderKnowledge(by_input={"ckpt_name": "checkpoints"})
+    assert knowledge.folders("IPAdapterModelLoader", "ipadapter_file") == ("ipadapter",)
+    assert knowledge.order("CheckpointLoader") == ("config_name", "ckpt_name")
+    assert knowledge.folders("RIFE VFI", "ckpt_name") == () != knowledge.folders("Unknown", "ckpt_name")
+    assert knowledge.brings("RIFE VFI", "ckpt_name")
+    installed = replace(knowledge, observed={"RIFE VFI": NodeInputs(folders={"ckpt_name": ("rife",)})})
+    assert installed.folders("RIFE VFI", "ckpt_name") == ("rife",), "an installed node knows better"
+    assert not installed.brings("RIFE VFI", "ckpt_name")
+
+
+def test_what_is_kept_of_published_nodes_names_inputs_that_have_a_place() -> None:
+    known = published()
+    assert len(known) > 200
+    for node_type, inputs in known.items():
+        assert inputs.folders or inputs.choices, node_type
+        assert not inputs.folders.keys() & inputs.choices, node_type
+        assert len(set(inputs.order)) == len(inputs.order), node_type
 
 
 def test_the_user_states_more_in_yaml(tmp_path: Path) -> None:

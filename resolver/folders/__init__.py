@@ -5,8 +5,9 @@ Nothing of this is stated by ComfyUI, so it is gathered, the surest first:
 1. *stated* by the user in ``model_resolver_folders.yaml``,
 2. *observed* on the installed node classes (``observed.py``),
 3. *learned* from the official templates (``learned.py``), also for nodes that are not installed,
-4. learned by the input's name alone, where all known nodes agree (``lora_name`` -> ``loras``),
-5. the word in that name (``words.py``): ``lora_02`` -> ``loras``.
+4. *published*: read off the source of ComfyUI and of widely used packs (``published.py``),
+5. learned by the input's name alone, where all known nodes agree (``lora_name`` -> ``loras``),
+6. the word in that name (``words.py``): ``lora_02`` -> ``loras``.
 
 What a node lists by walking the disk itself is in none of these: ``LISTS_DIRECTORIES``.
 """
@@ -16,23 +17,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .inputs import NodeInputs as NodeInputs
+from .published import published
 from .words import folder_by_words
-
-
-@dataclass(frozen=True)
-class NodeInputs:
-    """What is known of one node type.
-
-    ``order``: its widget inputs in the editor's order, empty if unknown. ``folders``: for each input
-    that lists model files, the folders it lists, the main one first. ``choices``: inputs that are
-    combos without models in them. ``is_output``: whether a run starts from it.
-    """
-
-    order: tuple[str, ...] = ()
-    folders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    choices: frozenset[str] = frozenset()
-    is_output: bool = False
-
 
 LISTS_DIRECTORIES: Mapping[str, NodeInputs] = {
     "DiffusersLoader": NodeInputs(("model_path",), {"model_path": ("diffusers",)})
@@ -66,10 +53,22 @@ class FolderKnowledge:
             known = layer.get(node_type)
             if known is not None and input_name in known.folders:
                 return known.folders[input_name]
-        if node_type in self.observed:
-            return ()  # installed, and this input lists no models
+        if node_type in self.observed or self.brings(node_type, input_name):
+            return ()  # this input lists no models of a folder
         folder = self.by_input.get(input_name)
         return (folder,) if folder else ()
+
+    def only_folder(self, node_type: str) -> str | None:
+        """The main folder of all inputs of a node that is not installed, if it is the same for all."""
+        if node_type in self.observed:
+            return None
+        found = {
+            folders[0]
+            for layer in self._layers
+            if (known := layer.get(node_type)) is not None
+            for folders in known.folders.values()
+        }
+        return found.pop() if len(found) == 1 else None
 
     def guess(self, input_name: str) -> str | None:
         """The folder an input's name alone speaks of, whatever the node."""
@@ -78,6 +77,14 @@ class FolderKnowledge:
     def is_choice(self, node_type: str, input_name: str) -> bool:
         """Whether an installed node offers a fixed choice without model files there."""
         known = self.observed.get(node_type)
+        return known is not None and input_name in known.choices
+
+    def brings(self, node_type: str, input_name: str) -> bool:
+        """Whether a node that is not installed sees to the files an input names by itself.
+
+        Annotators and interpolators do: their lists are fixed, and they fetch what is chosen.
+        """
+        known = None if node_type in self.observed else published().get(node_type)
         return known is not None and input_name in known.choices
 
     def is_output(self, node_type: str) -> bool | None:
@@ -90,4 +97,4 @@ class FolderKnowledge:
 
     @property
     def _layers(self) -> tuple[Mapping[str, NodeInputs], ...]:
-        return self.stated, self.observed, LISTS_DIRECTORIES, self.learned
+        return self.stated, self.observed, LISTS_DIRECTORIES, self.learned, published()

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..host import Host, canonical_folder
+from ..host import FolderSpec, Host, canonical_folder
+from ..names import to_posix
 from . import LISTS_DIRECTORIES, NodeInputs
 
 log = logging.getLogger(__name__)
@@ -22,9 +23,9 @@ log = logging.getLogger(__name__)
 # One marker for each extension, as nodes filter their lists by it; the name survives sorting,
 # splitting off the extension, and joining with other folders' lists.
 _MARKER = "model-resolver-marker~{folder}~{extension}"
-_MARKED = re.compile(r"model-resolver-marker~([^~]+)~")
+_MARKED = re.compile(r"((?:[\w.-]+[/\\])*)model-resolver-marker~([^~]+)~")
 _EXTENSIONS = (".safetensors", ".gguf", ".ckpt", ".pt", ".pth", ".bin", ".onnx", ".sft", ".yaml")
-_WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
+WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
 
 
 def observe(host: Host) -> dict[str, NodeInputs]:
@@ -34,6 +35,7 @@ def observe(host: Host) -> dict[str, NodeInputs]:
     """
     found: dict[str, NodeInputs] = {}
     classes = dict(host.node_classes())
+    folders = host.folders()
     for node_type, node_class in classes.items():
         try:
             # Some classes keep the first list they see: it must be the real one.
@@ -43,7 +45,7 @@ def observe(host: Host) -> dict[str, NodeInputs]:
     with host.listing(_markers):
         for node_type, node_class in classes.items():
             try:
-                inputs = _inputs(declared_inputs(node_class))
+                inputs = _inputs(declared_inputs(node_class), folders)
                 found[node_type] = replace(inputs, is_output=_is_output(node_class))
             except Exception as error:
                 log.debug("The node %s does not say its inputs: %s", node_type, error)
@@ -101,14 +103,14 @@ def _markers(folder: str) -> list[str]:
     return [_MARKER.format(folder=folder, extension=extension) for extension in _EXTENSIONS]
 
 
-def _inputs(declared: Mapping[str, Any]) -> NodeInputs:
+def _inputs(declared: Mapping[str, Any], known: Mapping[str, FolderSpec]) -> NodeInputs:
     order: list[str] = []
     folders: dict[str, tuple[str, ...]] = {}
     choices: set[str] = set()
     for name, spec in _specs(declared):
         listed = _choices(spec)
         if listed is not None:
-            marked = tuple(dict.fromkeys(_marked_folders(listed)))
+            marked = tuple(dict.fromkeys(_marked_folders(listed, known)))
             if marked:
                 folders[name] = marked
             else:
@@ -153,11 +155,24 @@ def _extra(spec: Any) -> Mapping[str, Any]:
 
 def _is_widget(spec: Any) -> bool:
     kind = spec[0] if isinstance(spec, (list, tuple)) and spec else None
-    return isinstance(kind, str) and kind in _WIDGET_TYPES and not _extra(spec).get("forceInput")
+    return isinstance(kind, str) and kind in WIDGET_TYPES and not _extra(spec).get("forceInput")
 
 
-def _marked_folders(choices: list[Any]) -> Iterator[str]:
+def _marked_folders(choices: list[Any], known: Mapping[str, FolderSpec]) -> Iterator[str]:
     for choice in choices:
         # Some packs offer (value, label) pairs or objects with a content field.
         for match in _MARKED.finditer(choice if isinstance(choice, str) else repr(choice)):
-            yield canonical_folder(match.group(1))
+            folder = canonical_folder(match.group(2))
+            yield _above(folder, match.group(1), known) if match.group(1) else folder
+
+
+def _above(folder: str, directory: str, known: Mapping[str, FolderSpec]) -> str:
+    """The folder in which ``directory`` is what ``folder`` lists, where a node offers ``directory/name``.
+
+    The Impact Pack offers ``bbox/x.pt`` for x.pt of ``ultralytics_bbox``, and loads it from ``ultralytics``.
+    """
+    inner = known[folder].roots if folder in known else ()
+    for name, spec in known.items():
+        if any(root / to_posix(directory) in inner for root in spec.roots):
+            return name
+    return folder

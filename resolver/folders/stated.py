@@ -16,7 +16,7 @@ import yaml
 from ..errors import SettingsError
 from ..host import canonical_folder
 from ..settings import yaml_problem
-from . import NodeInputs
+from .inputs import NodeInputs
 
 FILE_NAME = "model_resolver_folders.yaml"
 

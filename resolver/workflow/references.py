@@ -24,6 +24,12 @@ from .remote import Remote, parse_remote
 _MAX_NAME = 1024
 _MAX_TEXT = 100_000
 
+# Folders of node packs hold more than models.
+_OTHER_FILES = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".gif", ".mp4", ".webm", ".mov", ".wav", ".mp3", ".flac", ".ogg"),
+    *(".cube", ".ttf", ".otf", ".txt", ".csv"),
+)
+
 _STACK_KEYS = ("name", "lora")
 # What stands in a list of files for none of them, also in lists of node versions that are not installed.
 _PLACEHOLDER = re.compile(
@@ -48,6 +54,10 @@ class Knowledge(Protocol):
     def folders(self, node_type: str, input_name: str) -> tuple[str, ...]: ...
 
     def is_choice(self, node_type: str, input_name: str) -> bool: ...
+
+    def only_folder(self, node_type: str) -> str | None: ...
+
+    def brings(self, node_type: str, input_name: str) -> bool: ...
 
     def guess(self, input_name: str) -> str | None: ...
 
@@ -99,7 +109,7 @@ def find_references(workflow: Workflow, knowledge: Knowledge) -> Iterator[FoundR
             continue
         own = {to_posix(entry.name): entry for entry in node.models}
         seen = _Entries(own, shared)
-        values = named_values(node, knowledge.order(node.type))
+        values = _values(node, knowledge)
         for name, value in _own_and_wired(node, values, knowledge):
             remote = parse_remote(value) if isinstance(value, str) and len(value) <= _MAX_NAME else None
             found = None
@@ -118,6 +128,25 @@ def find_references(workflow: Workflow, knowledge: Knowledge) -> Iterator[FoundR
         yield FoundReference(
             _PARAMETERS, model.folder, model.name, (model.folder,), None, True, by_stem, True
         )
+
+
+def _values(node: Node, knowledge: Knowledge) -> dict[str, Any]:
+    """A node's values by name; by number where they do not fit the names that we know.
+
+    A node's other version has other widgets: then a file stands where no file can be.
+    """
+    values = named_values(node, knowledge.order(node.type))
+    if node.positional and any(
+        isinstance(value, str)
+        and has_model_extension(value)
+        and not value.count("\n")
+        and not knowledge.folders(node.type, name)
+        and not knowledge.brings(node.type, name)
+        and knowledge.guess(name) is None
+        for name, value in values.items()
+    ):
+        return named_values(node, ())
+    return values
 
 
 _PARAMETERS = Node("parameters", "parameters", True)
@@ -148,7 +177,7 @@ def _named(
 ) -> FoundReference | None:
     """The reference that a plain value is, by what is known of its input."""
     folders = knowledge.folders(node.type, name)
-    if is_placeholder(value):
+    if is_placeholder(value) or value.lower().endswith(_OTHER_FILES):
         return None
     entry = entries.of(value, folders)
     if not folders:
@@ -156,12 +185,13 @@ def _named(
             has_model_extension(value)
             and not feeds
             and _may_hold_a_model(knowledge, node.type, name)
+            and not knowledge.brings(node.type, name)
             and not _is_written(node.type, name)
         )
         if to_posix(value) not in entries.own and not by_extension:
             return None
         guess = None if knowledge.is_installed(node.type) else knowledge.guess(name)
-        folder = entry.directory if entry and entry.directory else guess
+        folder = entry.directory if entry and entry.directory else guess or knowledge.only_folder(node.type)
         folders = (folder,) if folder else ()
     return FoundReference(node, name, value, folders, entry, node.active)
 
