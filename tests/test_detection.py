@@ -385,3 +385,10 @@ def test_names_that_are_written_are_not_wanted(
 ) -> None:
     content = workflow(node(1, node_type, ["a.safetensors"], inputs=[widget(input_name)]))
     assert bool(found(host, content)) is expected
+
+
+def test_what_a_node_fetches_by_itself_is_not_wanted(host: FakeHost) -> None:
+    for node_type in ("DownloadAndLoadThing", "(Down)Load Thing", "DownloadThing"):
+        assert found(host, workflow(node(1, node_type, ["a.safetensors"], inputs=[widget("model")]))) == {}
+    loader = node(1, "LoadThing", ["a.safetensors"], inputs=[widget("model")])
+    assert set(found(host, workflow(loader))) == {"?/a.safetensors"}

@@ -106,6 +106,8 @@ def _collect(module: ast.Module, pack: _Pack) -> None:
 
 
 def _add_type(pack: _Pack, key: ast.expr | None, value: ast.expr) -> None:
+    if isinstance(value, ast.Dict):
+        value = _keywords(value).get("class", value)  # {"class": X, "name": …}, as KJNodes has it
     node_type, name = _text(key), _name_of(value)
     if node_type and name:
         pack.types.setdefault(node_type, name)

@@ -5,6 +5,7 @@ Source: what ComfyUI's ``POST /prompt`` takes (server.py, execution.py ``validat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeGuard
@@ -12,6 +13,10 @@ from typing import Any, TypeGuard
 from . import Node, ReadWarning, Wired, Workflow
 from .graph import only_text
 from .metadata import embedded_models
+
+_MAX_STEPS = 100
+# The API format has no types: an input of such a name may take a text and hand it on.
+_PASSES_TEXT = re.compile(r"text|string|str|any\w*|value|input\w*|source|name|combo", re.IGNORECASE)
 
 
 def is_api_format(content: Any) -> TypeGuard[dict[str, Any]]:
@@ -61,9 +66,21 @@ def read_api(content: dict[str, Any]) -> Workflow:
 
 
 def _wired(content: Mapping[str, Any], link: list[Any]) -> Wired:
-    origin = content.get(str(link[0]))
-    inputs = origin.get("inputs") if isinstance(origin, dict) else None
-    return Wired(str(link[0]), only_text(inputs if isinstance(inputs, dict) else None))
+    """The text at the end of a link, through nodes that only pass one on."""
+    first = str(link[0])
+    for _ in range(_MAX_STEPS):
+        node_id = str(link[0])
+        origin = content.get(node_id)
+        inputs = origin.get("inputs") if isinstance(origin, dict) else None
+        inputs = inputs if isinstance(inputs, dict) else {}
+        fed = [(name, value) for name, value in inputs.items() if _is_link(value)]
+        text = only_text(inputs)
+        if len(fed) != 1 or any(isinstance(value, str) for value in inputs.values()):
+            return Wired(node_id if text else first, text)
+        name, link = fed[0]
+        if _PASSES_TEXT.fullmatch(name) is None:
+            break
+    return Wired(first, None)
 
 
 def _is_link(value: Any) -> bool:

@@ -13,9 +13,15 @@ SUBGRAPH_INPUT = "-10"
 SUBGRAPH_OUTPUT = "-20"
 """The id of the node that stands for a subgraph's own outputs."""
 
+# They live in the editor only; what is set by a name is taken wherever that name is got
+# (ComfyUI-KJNodes, ComfyUI-Easy-Use). No link shows it.
+SET_NODES = frozenset({"SetNode", "easy setNode"})
+GET_NODES = frozenset({"GetNode", "easy getNode"})
+
 _PRIMITIVE = "PrimitiveNode"
 _REROUTE = "Reroute"
 _MAX_REROUTES = 100
+_TEXTS = frozenset({"STRING", "COMBO", "*"})
 
 
 class Link(NamedTuple):
@@ -83,21 +89,67 @@ def wires(
         name = widget_name(entry)
         source = origin(graph, str(entry["link"]))
         if name is not None and source is not None and source.get("type") != _PRIMITIVE:
-            given = promoted.get(str(source["id"]), {})
-            texts = {key: value.text if isinstance(value, Wired) else value for key, value in given.items()}
-            text = only_text(texts) or only_text(source.get("widgets_values"))
+            source, text = _text_behind(graph, source, promoted)
             found[name] = Wired(f"{prefix}{source['id']}", text)
     return found
 
 
+def _text_behind(
+    graph: Graph, source: Mapping[str, Any], promoted: Mapping[str, Mapping[str, Any]]
+) -> tuple[Mapping[str, Any], str | None]:
+    """The node that holds the text which ``source`` gives, and the text.
+
+    Nodes between that only pass a text on (a display, another pack's reroute, what is set and got by a
+    name) are followed to its origin; where nothing is found there, the node's own text counts.
+    """
+    first, own = source, None
+    for step in range(_MAX_REROUTES):
+        given = promoted.get(str(source["id"]), {})
+        texts = {key: value.text if isinstance(value, Wired) else value for key, value in given.items()}
+        onward = None if (text := only_text(texts)) else _passed_on(graph, source)
+        if onward is None or onward.get("type") == _PRIMITIVE:
+            text = text or only_text(source.get("widgets_values"))
+            return (source, text) if text or not step else (first, own)
+        if not step:
+            own = only_text(source.get("widgets_values"))
+        source = onward
+    return first, own
+
+
+def _passed_on(graph: Graph, raw: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The node whose text ``raw`` passes on, if that is all it does."""
+    if raw.get("type") in GET_NODES:
+        name = held_name(raw)
+        setters = (node for node in graph.nodes.values() if node.get("type") in SET_NODES)
+        raw = next((node for node in setters if name is not None and held_name(node) == name), raw)
+    fed = [
+        entry for entry in as_list(raw.get("inputs")) if isinstance(entry, dict) and is_id(entry.get("link"))
+    ]
+    if len(fed) != 1 or (fed[0].get("type") not in _TEXTS and raw.get("type") not in SET_NODES):
+        return None
+    values = raw.get("widgets_values")
+    texts = [text for text in _texts(values) if text] if raw.get("type") not in SET_NODES else []
+    if len(texts) > 1 or (texts and widget_name(fed[0]) is None):
+        return None
+    return origin(graph, str(fed[0]["link"]))
+
+
+def held_name(raw: Mapping[str, Any]) -> str | None:
+    """The name on a SetNode or GetNode: its first value."""
+    values = raw.get("widgets_values")
+    first = next(iter(values.values() if isinstance(values, dict) else as_list(values)), None)
+    return first if isinstance(first, str) and first else None
+
+
 def only_text(values: Any) -> str | None:
     """The one text among a node's values; ``None`` if there are none or several."""
-    texts = [
-        value
-        for value in (values.values() if isinstance(values, dict) else as_list(values))
-        if isinstance(value, str)
-    ]
+    texts = _texts(values)
     return texts[0] if len(texts) == 1 else None
+
+
+def _texts(values: Any) -> list[str]:
+    listed = values.values() if isinstance(values, dict) else as_list(values)
+    return [value for value in listed if isinstance(value, str)]
 
 
 def origin(graph: Graph, link_id: str) -> Mapping[str, Any] | None:

@@ -42,6 +42,8 @@ def _walk(path: str, key: str, value: Any, on: bool, in_stack: bool, depth: int)
         on = on and not any(value.get(switch) is False for switch in _SWITCHES)
         stack = "strength" in value
         for inner, content in value.items():
+            if str(inner).startswith("last_"):
+                continue  # what a node that draws lots drew the last time
             # {"__value__": …} is only the wrapping in which API exports put lists.
             wrapping = inner == "__value__"
             yield from _walk(

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .align import named_values
 from .document import Path
 from .graph import Graph, as_list, is_id, origin, widget_name
-from .references import FoundReference, Knowledge
+from .references import FoundReference, Knowledge, values_by_name
 
 _VALUES, _NAMED = "widgets_values", "widgets_values_named"
 _PRIMITIVE = "PrimitiveNode"
@@ -96,7 +95,7 @@ def places(content: dict[str, Any], found: FoundReference, knowledge: Knowledge)
     wired = found.node.wired.get(found.input)
     tag = not isinstance(value, Located)
     if tag:
-        values = named_values(found.node, knowledge.order(found.node.type))
+        values = values_by_name(found.node, knowledge)
         value = wired.text if wired else values.get(found.input)
     if not isinstance(value, Located):
         raise NotPlaced("VALUE_NOT_FOUND", "The place of its value in the file could not be told.")

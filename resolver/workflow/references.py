@@ -39,6 +39,10 @@ _PLACEHOLDER = re.compile(
 )
 # Nodes and inputs with these words name files to write, or addresses that the node fetches by itself.
 _SAVES = re.compile(r"(?:^|[\s_-]|(?<=[a-z]))(?:Sav(?:e|er|es|ing)|Export(?:er)?)(?![a-z])")
+# Nodes that fetch what they are told to load: DownloadAndLoadSAM2Model, (Down)Load Kokoro Model.
+_FETCHES = re.compile(r"(?:Download|\(Down\)load)", re.IGNORECASE)
+# Nodes that show what they were given last.
+_SHOWS = re.compile(r"(?:easy )?(?:[Ss]how|[Dd]isplay|[Pp]review)(?![a-z])")
 _NOT_LOADED = re.compile(r"(?:^|_)(?:prefix|save|output|out|export|target|dest|destination)(?:_|$)")
 _ADDRESSES = re.compile(r"(?:^|_)(?:urls?|uri|urn|air|link|href)(?:_|$)")
 
@@ -105,11 +109,12 @@ def find_references(workflow: Workflow, knowledge: Knowledge) -> Iterator[FoundR
         if wired.text and knowledge.folders(node.type, name)
     }
     for node in workflow.nodes:
-        if node.type in _EDITOR_ONLY:
+        if node.type in _EDITOR_ONLY or _SHOWS.match(node.type):
             continue
         own = {to_posix(entry.name): entry for entry in node.models}
         seen = _Entries(own, shared)
-        values = _values(node, knowledge)
+        values = values_by_name(node, knowledge)
+        switched = _switches(values)
         for name, value in _own_and_wired(node, values, knowledge):
             remote = parse_remote(value) if isinstance(value, str) and len(value) <= _MAX_NAME else None
             found = None
@@ -120,7 +125,7 @@ def find_references(workflow: Workflow, knowledge: Knowledge) -> Iterator[FoundR
             if found is not None:
                 yield found
                 continue
-            yield from _in_text(node, name, value)
+            yield from _in_text(node, name, value, switched)
             yield from _inside(node, name, value, knowledge, seen)
 
     for model in workflow.stated:
@@ -130,7 +135,7 @@ def find_references(workflow: Workflow, knowledge: Knowledge) -> Iterator[FoundR
         )
 
 
-def _values(node: Node, knowledge: Knowledge) -> dict[str, Any]:
+def values_by_name(node: Node, knowledge: Knowledge) -> dict[str, Any]:
     """A node's values by name; by number where they do not fit the names that we know.
 
     A node's other version has other widgets: then a file stands where no file can be.
@@ -186,6 +191,7 @@ def _named(
             and not feeds
             and _may_hold_a_model(knowledge, node.type, name)
             and not knowledge.brings(node.type, name)
+            and not _FETCHES.match(node.type)
             and not _is_written(node.type, name)
         )
         if to_posix(value) not in entries.own and not by_extension:
@@ -223,13 +229,22 @@ def _placed(found: FoundReference, entries: _Entries) -> FoundReference:
     return replace(found, metadata=entry)
 
 
-def _in_text(node: Node, name: str, value: object) -> Iterator[FoundReference]:
+def _switches(values: Mapping[str, Any]) -> dict[str, bool]:
+    """Which entries of a node's stacks are on, by name: the text beside a stack only repeats them."""
+    return {
+        leaf.text: leaf.on
+        for name, value in values.items()
+        for leaf in leaves(name, value)
+        if leaf.in_stack and leaf.key in _STACK_KEYS
+    }
+
+
+def _in_text(node: Node, name: str, value: object, switched: Mapping[str, bool]) -> Iterator[FoundReference]:
     if isinstance(value, str) and len(value) <= _MAX_TEXT:
         for tag in dict.fromkeys(tags(value)):
             by_stem = not has_model_extension(tag.name)
-            yield FoundReference(
-                node, name, tag.name, (tag.folder,), None, node.active, by_stem, tag.anywhere
-            )
+            active = node.active and switched.get(tag.name, True)
+            yield FoundReference(node, name, tag.name, (tag.folder,), None, active, by_stem, tag.anywhere)
 
 
 def _inside(
@@ -239,7 +254,7 @@ def _inside(
         if len(leaf.text) > _MAX_NAME or is_placeholder(leaf.text):
             continue
         active = node.active and leaf.on
-        folders = knowledge.folders(node.type, leaf.key) or _guessed(leaf, knowledge)
+        folders = knowledge.folders(node.type, leaf.key) or _guessed(leaf, node.type, knowledge)
         entry = entries.of(leaf.text, folders)
         remote = parse_remote(leaf.text)
         if remote is not None:
@@ -256,9 +271,12 @@ def _inside(
             yield FoundReference(node, leaf.path, leaf.text, ("loras",), entry, active, True, True)
 
 
-def _guessed(leaf: Leaf, knowledge: Knowledge) -> tuple[str, ...]:
-    """The folder by the names on the way to a text, the innermost first: ``loras.0.name`` -> ``loras``."""
-    for part in reversed(leaf.path.split(".")):
+def _guessed(leaf: Leaf, node_type: str, knowledge: Knowledge) -> tuple[str, ...]:
+    """The folder by the names on the way to a text, the innermost first: ``loras.0.name`` -> ``loras``.
+
+    A stack that is listed by position has no name: its node's may do, ``Lora Stacker``.
+    """
+    for part in (*reversed(leaf.path.split(".")), *((node_type,) if leaf.in_stack else ())):
         folder = knowledge.guess(part)
         if folder is not None:
             return (folder,)

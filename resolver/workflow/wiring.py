@@ -11,15 +11,21 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .graph import SUBGRAPH_INPUT, SUBGRAPH_OUTPUT, Graph, Link, as_list, is_id
+from .graph import (
+    GET_NODES,
+    SET_NODES,
+    SUBGRAPH_INPUT,
+    SUBGRAPH_OUTPUT,
+    Graph,
+    Link,
+    as_list,
+    held_name,
+    is_id,
+)
 
 MUTED, BYPASSED = 2, 4
 
-# They live in the editor only; what is set by a name is taken wherever that name is got
-# (ComfyUI-KJNodes, ComfyUI-Easy-Use). No link shows it.
-_SET = frozenset({"SetNode", "easy setNode"})
-_GET = frozenset({"GetNode", "easy getNode"})
-_VIRTUAL = _SET | _GET | {"PrimitiveNode", "Reroute"}
+_VIRTUAL = SET_NODES | GET_NODES | {"PrimitiveNode", "Reroute"}
 # Of a bypassed node; no real one has as many, and looking at each for each output takes its time.
 _MAX_INPUTS = 100
 
@@ -43,12 +49,12 @@ class Wiring:
         """A node of ``graph``, whose execution ids begin with ``prefix``."""
         point = f"{prefix}{raw['id']}"
         # The name on a muted SetNode can be got all the same.
-        if raw.get("mode") not in (MUTED, BYPASSED) or raw["type"] in _SET:
+        if raw.get("mode") not in (MUTED, BYPASSED) or raw["type"] in SET_NODES:
             self._needs[point].extend(self._sources(graph, prefix, raw))
-        name = _held_name(raw)
-        if name is not None and raw["type"] in _SET:
+        name = held_name(raw)
+        if name is not None and raw["type"] in SET_NODES:
             self._needs[f"={name}"].append(point)
-        elif name is not None and raw["type"] in _GET:
+        elif name is not None and raw["type"] in GET_NODES:
             self._needs[point].append(f"={name}")
 
     def add_subgraph(self, graph: Graph, prefix: str, raw: Mapping[str, Any], definition: Graph) -> None:
@@ -113,7 +119,7 @@ def may_be_output(graph: Graph, raw: Mapping[str, Any], unused: frozenset[int]) 
     """
     if raw["type"] in _VIRTUAL:
         # A value set under no name, or one we cannot see, may be got anywhere.
-        return raw["type"] in _SET and _held_name(raw) is None
+        return raw["type"] in SET_NODES and held_name(raw) is None
     if not as_list(raw.get("outputs")):
         return True
     node_id = str(raw["id"])
@@ -208,10 +214,3 @@ def _type(entry: Any) -> str:
 def _connects(left: str, right: str) -> bool:
     """Whether two types can be linked; a type may be several, with commas between."""
     return "*" in (left, right) or not set(left.split(",")).isdisjoint(right.split(","))
-
-
-def _held_name(raw: Mapping[str, Any]) -> str | None:
-    """The name on a SetNode or GetNode: its first value."""
-    values = raw.get("widgets_values")
-    first = next(iter(values.values() if isinstance(values, dict) else as_list(values)), None)
-    return first if isinstance(first, str) and first else None
