@@ -6,6 +6,7 @@ Source: ``proxyWidgetMigration.ts`` and ``proxyWidgetQuarantineSchema.ts`` of Co
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from .graph import as_list
 
 # In place of an inner node's id: the widget is the subgraph's own input of that name.
 _OWN_INPUT = "-1"
+_NODE_PREFIXES = re.compile(r"^(?:\s*\d+\s*:\s*)+(?=.)")
 
 
 class Promoted(NamedTuple):
@@ -22,19 +24,31 @@ class Promoted(NamedTuple):
     targets: tuple[tuple[str, str], ...]
 
 
-def by_proxy(raw: Mapping[str, Any], values: list[Any], widgets: Iterable[Promoted]) -> dict[str, Any]:
-    """Values in the order of ``properties.proxyWidgets``: ``[[inner node id, widget name], …]``."""
-    proxies = _property(raw, "proxyWidgets")
-    if not proxies:
-        return {}
+class Proxied(NamedTuple):
+    """Host values in the order of ``properties.proxyWidgets``: by input name, and, for widgets that no
+    input of the subgraph leads to, by (inner node id, widget name).
+    """
+
+    by_input: dict[str, Any]
+    by_widget: dict[tuple[str, str], Any]
+
+
+def by_proxy(raw: Mapping[str, Any], values: list[Any], widgets: Iterable[Promoted]) -> Proxied:
+    """The host's ``values`` by what ``[[inner node id, widget name], …]`` says of them."""
     names = {target: widget.name for widget in widgets for target in widget.targets}
     names.update({(_OWN_INPUT, widget.name): widget.name for widget in widgets})
-    found: dict[str, Any] = {}
-    for proxy, value in zip(proxies, values, strict=False):
-        if isinstance(proxy, list) and len(proxy) >= 2:
-            name = names.get((str(proxy[0]), str(proxy[1])))
-            if name is not None:
-                found[name] = value
+    found = Proxied({}, {})
+    for proxy, value in zip(_property(raw, "proxyWidgets"), values, strict=False):
+        if value is None or not isinstance(proxy, list) or len(proxy) < 2:
+            continue  # null is what a list has in place of a value that is not stated
+        target = (str(proxy[0]), str(proxy[1]))
+        if target not in names:
+            # A widget of a subgraph further in was called by its node: "11: lora_name".
+            target = (target[0], _NODE_PREFIXES.sub("", target[1]))
+        if target in names:
+            found.by_input[names[target]] = value
+        elif target[0] != _OWN_INPUT:
+            found.by_widget[target] = value
     return found
 
 

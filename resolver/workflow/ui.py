@@ -23,7 +23,7 @@ from .align import align
 from .graph import Graph, as_list, widget_name, wires
 from .groups import Group, group_nodes, instance
 from .metadata import embedded_models
-from .promoted import Promoted, by_proxy, set_aside
+from .promoted import Promoted, Proxied, by_proxy, set_aside
 from .wiring import BYPASSED, MUTED, Wiring, may_be_output, unused_outputs
 
 _MAX_DEPTH = 64
@@ -175,11 +175,13 @@ class _Reader:
         widgets = self._promoted_widgets(definition)
         # What it costs to look at an instance counts as well, or few large ones would take for ever.
         self._visited += sum(len(widget.targets) for widget in widgets)
-        stated = self._stated(raw, widgets)
+        stated, by_widget = self._stated(raw, widgets)
         stated.update(set_aside(raw))
         stated.update(wires(graph, raw, prefix, promoted))
         stated.update(promoted.get(str(raw["id"]), {}))
         values: dict[str, dict[str, Any]] = {}
+        for (target, input_name), value in by_widget.items():
+            values.setdefault(target, {})[input_name] = value
         for widget in widgets:
             if widget.name in stated:
                 for target, input_name in widget.targets:
@@ -204,16 +206,22 @@ class _Reader:
             ]
         return self._promoted[key]
 
-    def _stated(self, raw: Mapping[str, Any], widgets: list[Promoted]) -> dict[str, Any]:
-        """The instance's own values by the names of the definition's inputs."""
+    def _stated(self, raw: Mapping[str, Any], widgets: list[Promoted]) -> Proxied:
+        """The instance's own values by the names of the definition's inputs, or by widgets inside."""
         names = [widget.name for widget in widgets]
         values = raw.get("widgets_values")
+        if not isinstance(values, (dict, list)) or values == []:
+            values = raw.get("widgets_values_named")
         if isinstance(values, dict):
-            return {name: values[name] for name in names if name in values}
-        if not isinstance(values, list) or not values:
-            named = raw.get("widgets_values_named")
-            return {name: named[name] for name in names if name in named} if isinstance(named, dict) else {}
-        return by_proxy(raw, values, widgets) or dict(zip(names, values, strict=False))
+            return Proxied({name: values[name] for name in names if name in values}, {})
+        if not isinstance(values, list):
+            return Proxied({}, {})
+        found = by_proxy(raw, values, widgets)
+        if any(found):
+            return found
+        return Proxied(
+            {name: value for name, value in zip(names, values, strict=False) if value is not None}, {}
+        )
 
     def _is_widget(self, graph: Graph, slot: int) -> bool:
         """Whether input ``slot`` of a definition leads to a widget inside, however deep."""
