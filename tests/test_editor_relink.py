@@ -261,6 +261,36 @@ def test_a_name_wired_in_is_set_where_it_is_written(page: Page, host: ComfyHostP
     expect_values(page, 8, ["old/x.safetensors"])
 
 
+def test_a_name_that_is_passed_on_is_set_where_it_is_written(page: Page, host: ComfyHostProcess) -> None:
+    workflow = graph(
+        [
+            checkpoint(1, [1]),
+            lora(2, "unused.safetensors", 1, [2], named=5),
+            preview(3, 2),
+            node(
+                8,
+                "PrimitiveString",
+                ["old/x.safetensors"],
+                [("value", "STRING", None, True)],
+                [("STRING", [6])],
+            ),
+            node(9, "PassText", [], [("text", "STRING", 6, False)], [("STRING", [5])]),
+        ],
+        [
+            [1, 1, 0, 2, 0, "MODEL"],
+            [2, 2, 0, 3, 0, "MODEL"],
+            [5, 9, 0, 2, 1, "STRING"],
+            [6, 8, 0, 9, 0, "STRING"],
+        ],
+    )
+    open_panel(page, host, workflow)
+    use_it(page, "loras/old/x.safetensors").click()
+    expect_values(page, 8, ["sub/x.safetensors"])
+    assert values(page)["2"][0] == "unused.safetensors"
+    page.keyboard.press("Control+z")
+    expect_values(page, 8, ["old/x.safetensors"])
+
+
 def test_a_node_that_is_not_installed_is_left_alone(page: Page, host: ComfyHostProcess) -> None:
     entry = {"name": "old/x.safetensors", "url": "https://huggingface.co/o/r/resolve/main/x.safetensors"}
     stranger = node(
@@ -289,7 +319,19 @@ class LoraStack:
     def load(self, **inputs):
         return (None,)
 
-NODE_CLASS_MAPPINGS = {"LoraStack": LoraStack}
+class PassText:
+    RETURN_TYPES = ("STRING",)
+    FUNCTION = "give"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"text": ("STRING", {"forceInput": True})}}
+
+    def give(self, text):
+        return (text,)
+
+NODE_CLASS_MAPPINGS = {"LoraStack": LoraStack, "PassText": PassText}
 WEB_DIRECTORY = "js"
 """
 STACK_SCRIPT = """

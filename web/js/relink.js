@@ -15,6 +15,9 @@
 /** Stands for the inputs of the subgraph itself. */
 const SUBGRAPH_INPUT = -10
 const MAX_STEPS = 100
+/** What is set by a name is taken wherever that name is got (KJNodes, Easy-Use). */
+const SETS = /^(?:SetNode|easy setNode)$/
+const GETS = /^(?:GetNode|easy getNode)$/
 
 /**
  * The nodes an execution id such as `433:37` leads through, the last one being the node itself.
@@ -177,7 +180,25 @@ function source(walk, slot, place) {
     return widget ? [place, { node: origin, widget, path: place.path }] : null
   }
   const text = origin.widgets?.find((widget) => widget.value === value)
-  return text ? followed(next, { node: origin, widget: text, path: [] }) : []
+  if (text) return followed(next, { node: origin, widget: text, path: [] })
+  const inlet = inletOf(graph, origin)
+  return (inlet && source(next, inlet, place)) ?? []
+}
+
+/**
+ * The one input of a node that only passes on what it takes; for what is got by a name, that of what is set.
+ *
+ * @param {Graph} graph
+ * @param {GraphNode} node
+ * @returns {NodeInput | null}
+ */
+function inletOf(graph, node) {
+  const name = GETS.test(node.type ?? '') ? node.widgets?.[0]?.value : undefined
+  const { nodes = [] } = /** @type {Graph & { nodes?: GraphNode[] }} */ (graph)
+  const setter = nodes.find((other) => SETS.test(other.type ?? '') && other.widgets?.[0]?.value === name)
+  const from = name !== undefined && setter ? setter : node
+  const fed = from.inputs?.filter((input) => input.link !== null && input.link !== undefined) ?? []
+  return fed.length === 1 ? fed[0] : null
 }
 
 /**
