@@ -18,6 +18,9 @@ DATA = Path(__file__).parent / "data"
 # its errors only, not in its vocabulary. ``missed``: why we knowingly answer "different" where it is not.
 BUILD: list[dict[str, Any]] = json.loads((DATA / "role_pairs_build.json").read_text(encoding="utf-8"))
 MEASURE: list[dict[str, Any]] = json.loads((DATA / "role_pairs_measure.json").read_text(encoding="utf-8"))
+# Labelled by another hand after all was built, most names from memory of model pages. The first comparison
+# agreed in all but nine: in six the label was wrong and was mended, three are misses.
+LATER: list[dict[str, Any]] = json.loads((DATA / "role_pairs_later.json").read_text(encoding="utf-8"))
 
 REAL_NAMES = sorted({pair[side] for pair in BUILD + MEASURE for side in ("wanted", "other")})
 PRECISIONS = ["fp32", "fp16", "bf16", "fp8_e4m3fn", "fp8_e5m2", "fp8_e4m3fn_scaled", "int8", "nvfp4", "mxfp8",
@@ -65,21 +68,23 @@ def test_published_pairs_are_told_apart(pair: dict[str, Any]) -> None:
         assert pair["differs"] in attributes(found.differences)
 
 
-def test_pairs_not_looked_at_while_building_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
-    kinds = [(pair["kind"], verdict(pair).kind) for pair in MEASURE]
+@pytest.mark.parametrize(("name", "pairs"), [("measured half", MEASURE), ("labelled later", LATER)])
+def test_pairs_not_looked_at_while_building_are_told_apart(
+    name: str, pairs: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    kinds = [(pair["kind"], verdict(pair).kind) for pair in pairs]
     right = sum(wanted == found for wanted, found in kinds)
     wrong_files = sum(wanted == "different" != found for wanted, found in kinds)
     with capsys.disabled():
-        print(f"\nrole pairs, measured half: {right}/{len(kinds)} right, {wrong_files} wrong files offered")
+        print(f"\nrole pairs, {name}: {right}/{len(kinds)} right, {wrong_files} wrong files offered")
     assert right / len(kinds) >= 0.95
     assert wrong_files == 0
 
 
-def test_the_halves_are_disjoint_and_each_pair_names_its_origin() -> None:
-    build, measure = ({(pair["wanted"], pair["other"]) for pair in half} for half in (BUILD, MEASURE))
-    assert len(build) + len(measure) >= 160
-    assert not build & measure
-    assert all(pair["origin"] for pair in BUILD + MEASURE)
+def test_the_tables_are_disjoint_and_each_pair_names_its_origin() -> None:
+    tables = [{(pair["wanted"], pair["other"]) for pair in table} for table in (BUILD, MEASURE, LATER)]
+    assert sum(map(len, tables)) == len(set().union(*tables)) >= 600
+    assert all(pair["origin"] for pair in BUILD + MEASURE + LATER)
 
 
 @given(any_names, any_names, folders, folders)
