@@ -20,6 +20,10 @@ Options = Callable[[str, str], frozenset[str] | None]
 """(node type, input) -> what ComfyUI offers there now, special values included; None if unknown."""
 
 
+# Whole models and bare diffusion models go by the same names.
+_OF_ONE_NAME = {"checkpoints", "diffusion_models"}
+
+
 @dataclass
 class _Wanted:
     """A model being put together from its references.
@@ -215,11 +219,8 @@ def _alternative(model: _Wanted, file: LibraryFile, library: Snapshot) -> schema
         score = 0.8
     else:
         score = 1.0 if file.name == to_posix(model.name) else 0.9
-    if same_content is None:
-        # SDXL/add_detail is not SD1.5/add_detail, though the files are called alike.
-        wanted, here = directory_families(model.name), directory_families(file.name)
-        if wanted and here and not _may_be_one(wanted, here):
-            score, difference = 0.3, f"family: {' '.join(sorted(wanted))} / {' '.join(sorted(here))}"
+    if same_content is None and (unlike := _unlike(model, file)) is not None:
+        score, difference = 0.3, unlike
     return schemas.Alternative(
         path=file.path,
         folder=file.folder,
@@ -230,9 +231,18 @@ def _alternative(model: _Wanted, file: LibraryFile, library: Snapshot) -> schema
     )
 
 
-def _may_be_one(families: frozenset[str], others: frozenset[str]) -> bool:
-    """Whether two sets of families agree in one; a directory ``Wan`` may hold what is for Wan 2.2."""
-    return any(one.startswith(other) or other.startswith(one) for one in families for other in others)
+def _unlike(model: _Wanted, file: LibraryFile) -> str | None:
+    """What makes a file of the wanted name another model; ``None`` if nothing does."""
+    if {model.folder, file.folder} == _OF_ONE_NAME:
+        # flux1-dev-fp8.safetensors is published both with its text encoders and VAE, and without.
+        return f"folder: {model.folder} / {file.folder}"
+    # SDXL/add_detail is not SD1.5/add_detail; but a directory Wan may hold what is for Wan 2.2.
+    wanted, here = directory_families(model.name), directory_families(file.name)
+    if not (wanted and here) or any(
+        one.startswith(other) or other.startswith(one) for one in wanted for other in here
+    ):
+        return None
+    return f"family: {' '.join(sorted(wanted))} / {' '.join(sorted(here))}"
 
 
 def _stated_hash(model: _Wanted) -> str | None:

@@ -113,6 +113,17 @@ def test_the_other_separator_is_elsewhere_for_a_name_that_tells_nothing_too(
     assert one(host, lora(f"{name}.safetensors")).status == "missing"
 
 
+def test_a_whole_model_is_not_the_bare_one_of_that_name(host: FakeHost, tmp_path: Path) -> None:
+    host.table["checkpoints"] = folder("checkpoints", tmp_path / "models/checkpoints")
+    put(tmp_path / "models/checkpoints/flux1-dev-fp8.safetensors")
+    loader = node(1, "UnetLoaderGGUF", ["flux1-dev-fp8.safetensors"], inputs=[widget("unet_name")])
+    model = one(host, loader)
+    assert (model.status, [found.difference for found in model.alternatives]) == (
+        "missing",
+        ["folder: diffusion_models / checkpoints"],
+    )
+
+
 def test_the_same_name_below_another_familys_directory_is_another_file(
     host: FakeHost, tmp_path: Path
 ) -> None:
