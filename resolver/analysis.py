@@ -194,6 +194,8 @@ def _alternatives(model: _Wanted, library: Snapshot) -> list[schemas.Alternative
         files.append(file)  # the very path, which the workflow spells with the other separator
     for file in files:
         alternative = _alternative(model, file, library)
+        if alternative.same_content is None and _is_another_model(model, file):
+            continue
         # Two folders may share a root (unet_gguf, diffusion_models): one file, one alternative.
         known = by_path.get(alternative.path)
         if known is None or known.score < alternative.score:
@@ -219,8 +221,6 @@ def _alternative(model: _Wanted, file: LibraryFile, library: Snapshot) -> schema
         score = 0.8
     else:
         score = 1.0 if file.name == to_posix(model.name) else 0.9
-    if same_content is None and (unlike := _unlike(model, file)) is not None:
-        score, difference = 0.3, unlike
     return schemas.Alternative(
         path=file.path,
         folder=file.folder,
@@ -231,18 +231,14 @@ def _alternative(model: _Wanted, file: LibraryFile, library: Snapshot) -> schema
     )
 
 
-def _unlike(model: _Wanted, file: LibraryFile) -> str | None:
-    """What makes a file of the wanted name another model; ``None`` if nothing does."""
+def _is_another_model(model: _Wanted, file: LibraryFile) -> bool:
+    """Whether a file of the wanted name, of whose content nothing is known, is for something else."""
     if {model.folder, file.folder} == _OF_ONE_NAME:
-        # flux1-dev-fp8.safetensors is published both with its text encoders and VAE, and without.
-        return f"folder: {model.folder} / {file.folder}"
+        return True  # flux1-dev-fp8 is published with its text encoders and VAE, and without
     # SDXL/add_detail is not SD1.5/add_detail; but a directory Wan may hold what is for Wan 2.2.
     wanted, here = directory_families(model.name), directory_families(file.name)
-    if not (wanted and here) or any(
-        one.startswith(other) or other.startswith(one) for one in wanted for other in here
-    ):
-        return None
-    return f"family: {' '.join(sorted(wanted))} / {' '.join(sorted(here))}"
+    agree = any(one.startswith(other) or other.startswith(one) for one in wanted for other in here)
+    return bool(wanted and here) and not agree
 
 
 def _stated_hash(model: _Wanted) -> str | None:
