@@ -157,3 +157,19 @@ async def test_a_budget_ends_and_remembered_answers_cost_nothing() -> None:
     assert spent.value.code == "BUDGET_SPENT"
     with pytest.raises(DownloadError):
         Budget(seconds=0.0).spend()
+
+
+async def test_who_asked_first_may_have_nothing_left_to_spend_without_taking_the_answer_from_the_others() -> (
+    None
+):
+    asker, server = Asker(NoCache()), Server("yes", seconds=0.01)
+    busy = [asyncio.create_task(asker.ask(HOST, f"q{n}", server, Budget())) for n in range(6)]
+    await asyncio.sleep(0)
+    poor = asyncio.create_task(asker.ask(HOST, "q", server, Budget(requests=0)))
+    rich = [asyncio.create_task(asker.ask(HOST, "q", server, Budget())) for _ in range(3)]
+    assert await asyncio.gather(*rich) == ["yes"] * 3
+    with pytest.raises(DownloadError) as spent:
+        await poor
+    assert spent.value.code == "BUDGET_SPENT"
+    await asyncio.gather(*busy)
+    assert len(server.etags) == 6 + 1

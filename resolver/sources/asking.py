@@ -123,15 +123,22 @@ class Asker:
         known = await self._cache.get(question)
         if known is not None and known.fresh_until > time.time():
             return known.value
-        running = self._asking.get(question)
-        if running is None:
-            running = asyncio.ensure_future(
-                self._send(host, question, ask, budget, known, keep, keep_nothing)
-            )
-            self._asking[question] = running
-            running.add_done_callback(lambda done: self._asked(question, done))
-        # Whoever asked first may lose interest; the others still want to know.
-        return await asyncio.shield(running)
+        while True:
+            running = self._asking.get(question)
+            is_ours = running is None
+            if running is None:
+                running = asyncio.ensure_future(
+                    self._send(host, question, ask, budget, known, keep, keep_nothing)
+                )
+                self._asking[question] = running
+                running.add_done_callback(lambda done: self._asked(question, done))
+            try:
+                # Whoever asked first may lose interest; the others still want to know.
+                return await asyncio.shield(running)
+            except DownloadError as error:
+                # Nor is it their fault that the first had nothing left to spend.
+                if is_ours or error.code != "BUDGET_SPENT":
+                    raise
 
     async def _send(
         self,
