@@ -55,6 +55,40 @@ def test_examples_of_packs_and_the_users_own_workflows_are_read(tmp_path: Path, 
     }
 
 
+@pytest.mark.parametrize(
+    ("directory", "read"),
+    [
+        ("example_workflows", True),
+        ("Example_Workflows", True),
+        ("examples", True),
+        ("example", True),
+        ("example workflow", True),
+        ("workflow", True),
+        ("workflows", True),
+        ("workflow_examples", True),
+        ("Workflows-API", True),
+        ("my_workflow", False),
+        ("exampled", False),
+        ("web", False),
+    ],
+)
+def test_packs_keep_their_examples_in_directories_of_many_names(
+    tmp_path: Path, index: WorkflowIndex, directory: str, read: bool
+) -> None:
+    save(tmp_path / "custom_nodes" / "pack" / directory / "a.json", loader("a.safetensors"))
+    (tmp_path / "custom_nodes" / "a_file.py").write_text("")
+    assert [entry.name for entry in index.entries()] == (["a.safetensors"] if read else [])
+
+
+def test_hashes_that_anybodys_workflow_states_are_not_kept(tmp_path: Path, index: WorkflowIndex) -> None:
+    stated = metadata("a.safetensors", "loras", hash="a" * 64, hash_type="SHA256")
+    save(
+        tmp_path / "user/default/workflows/mine.json",
+        node(1, "LoraLoader", ["a.safetensors"], properties=stated),
+    )
+    assert [entry.sha256 for entry in index.entries()] == [None]
+
+
 def test_links_in_notes_count_and_nobodys_token_is_kept(
     tmp_path: Path, index: WorkflowIndex, store: Store
 ) -> None:

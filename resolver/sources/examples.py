@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -29,7 +30,8 @@ from .workflow import links
 
 log = logging.getLogger(__name__)
 
-_DIRECTORIES = ("example_workflows", "example_workflow", "examples", "example", "workflows", "workflow")
+# Where packs keep theirs: example_workflows, examples, workflow, workflows_api, …
+_DIRECTORY = re.compile(r"examples?|(?:examples?[ _-]?)?workflow.*", re.IGNORECASE)
 _MOST_FILES = 5000
 _ENTRIES = TypeAdapter(list[Entry])
 
@@ -87,15 +89,20 @@ class WorkflowIndex:
         yield from sorted(self._host.user_directory.glob("*/workflows"))
         packs = self._host.root / "custom_nodes"
         for pack in sorted(packs.iterdir()) if packs.is_dir() else ():
-            for name in _DIRECTORIES:
-                if (directory := pack / name).is_dir():
-                    yield directory
+            try:
+                places = sorted(pack.iterdir()) if pack.is_dir() else []
+            except OSError:
+                continue
+            yield from (place for place in places if _DIRECTORY.fullmatch(place.name) and place.is_dir())
 
 
 def workflow_entries(workflow: Workflow) -> Iterator[Entry]:
-    """What a workflow says: its metadata, and the files that its notes link to. Without anybody's tokens."""
+    """What a workflow says: its metadata, and the files that its notes link to. Without anybody's tokens.
+
+    Nor with the hashes it states: anybody's workflow is no evidence for what lies at a URL.
+    """
     for entry in template_entries([workflow]):
-        yield Entry(entry.name, entry.folder, redact(entry.url), entry.sha256)
+        yield Entry(entry.name, entry.folder, redact(entry.url))
     for url in links(workflow.notes):
         name = url_file_name(url)
         if has_model_extension(name):
