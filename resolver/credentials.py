@@ -141,8 +141,8 @@ async def _account(client: HttpClient, provider: Provider) -> tuple[str | None, 
         answer = (await request_json(client, "https://huggingface.co/api/whoami-v2")).value
         token = _dict(_dict(_dict(answer).get("auth")).get("accessToken"))
         scopes = [str(token["role"])] if isinstance(token.get("role"), str) else []
-        for scope in _dict(token.get("fineGrained")).get("scoped") or ():
-            scopes += [str(permission) for permission in _dict(scope).get("permissions") or ()]
+        for scope in _list(_dict(token.get("fineGrained")).get("scoped")):
+            scopes += [str(permission) for permission in _list(_dict(scope).get("permissions"))]
         if _dict(token.get("fineGrained")).get(_GATED):
             scopes.append(_GATED)
         name = _dict(answer).get("name")
@@ -167,3 +167,7 @@ def _read(path: Path) -> dict[str, str]:
 
 def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
