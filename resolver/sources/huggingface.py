@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from ..errors import DownloadError
 from ..names import basename, same_file_name
@@ -26,7 +27,7 @@ from ..net.client import HttpClient
 from ..roles import compare, parse_roles
 from ..settings import HUGGING_FACE
 from ..workflow.references import has_model_extension
-from . import Context, Offer, Wanted
+from . import Context, Offer, Wanted, normalise_url
 from .asking import Answered, Asker, Budget
 from .publishers import PUBLISHERS, publisher_rank
 from .queries import search_queries
@@ -37,6 +38,7 @@ _SEARCHED = 30  # repositories a search
 _MOST_REPOSITORIES = 8  # whose files are asked for
 _MOST_SIMILAR = 4
 _FORMAT = 2  # of what is remembered
+_FILE = re.compile(r"https://(?:huggingface\.co|hf\.co)/([^/?]+/[^/?]+)/resolve/([^/?]+)/([^?]+)")
 
 
 @dataclass(frozen=True)
@@ -72,14 +74,43 @@ class HuggingFaceSource:
 
     async def find(self, wanted: Wanted, context: Context, budget: Budget) -> list[Offer]:
         del context
-        repositories = await self._repositories(wanted.name, budget)
+        linked, repositories = await asyncio.gather(
+            self._linked(wanted, budget), self._repositories(wanted.name, budget)
+        )
         exact = [(r, path) for r in repositories for path in r.files if same_file_name(path, wanted.name)]
         chosen = _likeliest(exact)[:_MOST_REPOSITORIES] or _similar(wanted, repositories)
         paths: dict[Repository, list[str]] = {}
         for repository, path in chosen:
             paths.setdefault(repository, []).append(path)
         answers = await _gathered(self._offers(r, files, budget) for r, files in paths.items())
-        return [offer for answer in answers for offer in answer]
+        return [*linked, *(offer for answer in answers for offer in answer)]
+
+    async def _linked(self, wanted: Wanted, budget: Budget) -> list[Offer]:
+        """What is at the workflow's own link: of a gated file only the API tells strangers the hash."""
+        url = normalise_url(wanted.url or "")
+        match = _FILE.fullmatch(url or "")
+        if url is None or match is None:
+            return []
+        repo, revision, path = (unquote(part) for part in match.groups())
+        asked = f"{self._endpoint}/api/models/{quote(repo)}/paths-info/{quote(revision, safe='')}"
+        try:
+            answer = await self._ask(asked, budget, _entries, {"paths": [path], "expand": False})
+        except DownloadError:
+            return []  # whoever asks the link itself is told why
+        return [
+            Offer(
+                source="huggingface",
+                url=url,
+                filename=basename(path),
+                sha256=entry["sha256"],
+                size=entry["size"],
+                evidence=frozenset({"embedded_url"}),
+                page_url=f"{HUGGING_FACE}/{repo}",
+                publisher=repo.partition("/")[0],
+            )
+            for entry in answer
+            if entry["path"] == path
+        ]
 
     async def _repositories(self, name: str, budget: Budget) -> list[Repository]:
         """Those of known publishers, and those that a search by the words of ``name`` finds."""
@@ -110,8 +141,10 @@ class HuggingFaceSource:
                 Repository(known[0], known[1], known[2], known[3], known[4], tuple(known[5]))
                 for known in page["repositories"]
             ]
-            # A next page elsewhere would be asked with the login, if the policy let it.
-            url = page["next"] if str(page["next"]).startswith(f"{self._endpoint}/") else None
+            # A next page elsewhere would be asked with the login, if the policy let it. Mirrors that pass
+            # answers through name the site itself, for which the client asks the mirror.
+            following = str(page["next"])
+            url = following if following.startswith((f"{self._endpoint}/", f"{HUGGING_FACE}/")) else None
         return found
 
     async def _offers(self, repository: Repository, paths: list[str], budget: Budget) -> list[Offer]:
