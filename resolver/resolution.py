@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from . import schemas
 from .errors import DownloadError, ResolverError, UrlRefused
+from .names import same_file_name
 from .net.urls import redact
-from .sources import Contents, Context, Offer, Source, Wanted, normalise_url, url_file_name
+from .sources import Contents, Context, Offer, Source, Wanted, civitai_version, normalise_url, url_file_name
 from .sources.asking import Budget
 from .sources.publishers import is_known_publisher
 from .sources.ranking import CHOSEN, Ranked, rank
+from .sources.workflow import with_stated_hashes
+from .workflow.references import has_model_extension
 
 log = logging.getLogger(__name__)
 
@@ -25,12 +30,15 @@ _MAX_HEADERS = 3  # files of which the header is read for one model
 _MAX_MIRRORED = 3  # contents of one model that more places are looked for
 _MIRROR_SECONDS = 10.0
 _SOURCE_SECONDS = 30.0
+_HUNG_SECONDS = 1.0  # for a source that has just been given up: it may have come round
+_HUNG_MEMORY = 60.0  # seconds
 _PROBE_SECONDS = 30.0  # a download may wait longer for its next byte
 _KEEP_SECONDS = 600.0
 _KEEP_FAILURE_SECONDS = 30.0
 
 _NEEDS = {"GATED": "licence", "UNAUTHORIZED": "token", "TOKEN_REJECTED": "token"}
 _GONE = frozenset({"NOT_FOUND", "NOT_FOUND_OR_PRIVATE", "NOT_A_MODEL"})
+_COMMIT = re.compile(r"/resolve/[0-9a-f]{40}/")
 _PAGES = ("text/html", "application/xhtml+xml")
 
 
@@ -46,6 +54,12 @@ class RemoteFile(Protocol):
     @property
     def content_type(self) -> str | None: ...
 
+    @property
+    def filename(self) -> str | None: ...
+
+    @property
+    def url(self) -> str: ...
+
 
 Probe = Callable[[str], Awaitable[RemoteFile]]
 Inspect = Callable[[str, str | None, Budget], Awaitable[Contents | None]]
@@ -58,11 +72,29 @@ Allowed = Callable[[str], object]
 
 @dataclass(frozen=True)
 class _Answer:
-    """What is known of a URL: a file, or why not."""
+    """What is known of a URL: a file, or why not. ``name``: what the server calls it, if it does."""
 
     size: int | None = None
     sha256: str | None = None
+    name: str | None = None
     error: DownloadError | None = None
+
+
+@dataclass
+class _Heard:
+    """What came of asking for one model. ``unreachable``: URLs whose servers gave no answer at all.
+
+    ``answered``: whether any server did.
+    """
+
+    errors: list[schemas.SourceError] = field(default_factory=list)
+    unreachable: set[str] = field(default_factory=set)
+    answered: bool = False
+
+    def add(self, source: str, code: str, message: str) -> None:
+        """One file that several sources know of fails once."""
+        if not any((error.code, error.message) == (code, message) for error in self.errors):
+            self.errors.append(schemas.SourceError(source=source, code=code, message=message))
 
 
 class ResolutionService:
@@ -88,6 +120,8 @@ class ResolutionService:
         self._mirror = mirror
         self._account = account
         self._answers: dict[tuple[str, str], tuple[float, _Answer]] = {}
+        # Until when a source that gave no answer is not waited for again.
+        self._hung_until: dict[str, float] = {}
 
     async def resolve(
         self,
@@ -132,18 +166,22 @@ class ResolutionService:
     async def _resolve(
         self, wanted: Wanted, context: Context, sources: Sequence[Source], online: bool
     ) -> schemas.Resolution:
-        errors: list[schemas.SourceError] = []
+        heard = _Heard()
+        wanted = with_stated_hashes(wanted, context)
         here = [source for source in sources if not source.online]
-        offers = await self._offers(wanted, context, here, errors)
+        offers = await self._offers(wanted, context, here, heard)
         if online:
-            offers = await self._probed(wanted, offers, context, errors)
+            offers = await self._probed(wanted, offers, context, heard)
         ranked = rank(wanted, offers, context)
-        away = [source for source in sources if source.online]
+        asked = [source for source in sources if source.online]
         # What is certain and to be had needs no search, and servers no questions.
-        if away and not _is_settled(ranked):
-            found = await self._offers(wanted, context, away, errors)
-            offers += await self._probed(wanted, found, context, errors)
-            if any(error.code == "NOT_DOWNLOADABLE" for error in errors):
+        if _is_settled(ranked, heard):
+            asked = [source for source in asked if _knows_more(source, ranked.candidates[0])]
+        if asked:
+            found = await self._offers(wanted, context, asked, heard)
+            offers += await self._probed(wanted, found, context, heard)
+            offers = _with_heads(offers)
+            if any(error.code == "NOT_DOWNLOADABLE" for error in heard.errors):
                 offers = [offer for offer in offers if offer.url != normalise_url(wanted.url or "")]
             ranked = rank(wanted, offers, context)
         if online:
@@ -157,7 +195,7 @@ class ResolutionService:
             id=wanted.id,
             state=ranked.state,
             candidates=ranked.candidates,
-            errors=_without_repetition(errors, [source.name for source in away]),
+            errors=_without_repetition(heard) if asked else heard.errors,
         )
 
     async def _offers(
@@ -165,29 +203,36 @@ class ResolutionService:
         wanted: Wanted,
         context: Context,
         sources: Sequence[Source],
-        errors: list[schemas.SourceError],
+        heard: _Heard,
     ) -> list[Offer]:
         """What the sources offer that may be fetched, or might be if a setting allowed it."""
-        answers = await asyncio.gather(*(self._ask(source, wanted, context, errors) for source in sources))
+        answers = await asyncio.gather(*(self._ask(source, wanted, context, heard) for source in sources))
         return [
             checked for answer in answers for offer in answer if (checked := self._checked(offer)) is not None
         ]
 
-    @staticmethod
-    async def _ask(
-        source: Source, wanted: Wanted, context: Context, errors: list[schemas.SourceError]
-    ) -> list[Offer]:
+    async def _ask(self, source: Source, wanted: Wanted, context: Context, heard: _Heard) -> list[Offer]:
+        has_hung = time.monotonic() < self._hung_until.get(source.name, -math.inf)
+        seconds = min(_HUNG_SECONDS, _SOURCE_SECONDS) if has_hung else _SOURCE_SECONDS
         try:
-            return await asyncio.wait_for(source.find(wanted, context, Budget()), _SOURCE_SECONDS)
+            found = await asyncio.wait_for(source.find(wanted, context, Budget()), seconds)
+            self._hung_until.pop(source.name, None)
+            heard.answered |= source.online
+            return found
         except asyncio.TimeoutError:
+            if not has_hung:
+                self._hung_until[source.name] = time.monotonic() + _HUNG_MEMORY
             code, message = "SOURCE_TIMEOUT", f"It gave no answer within {_SOURCE_SECONDS:.0f} seconds."
+            if has_hung:
+                message = "It gave no answer a moment ago, and is not waited for again."
         except ResolverError as error:
             code, message = error.code, error.message
         except Exception as error:
             # A source may be anyone's code: what it raises costs its own answer only.
             log.warning("The source %s failed", source.name, exc_info=True)
             code, message = "SOURCE_FAILED", f"{type(error).__name__}: {error}"
-        errors.append(schemas.SourceError(source=source.name, code=code, message=message))
+        heard.answered |= source.online and code not in ("NETWORK", "SOURCE_TIMEOUT")
+        heard.errors.append(schemas.SourceError(source=source.name, code=code, message=message))
         return []
 
     def _checked(self, offer: Offer) -> Offer | None:
@@ -203,7 +248,7 @@ class ResolutionService:
         return shown
 
     async def _probed(
-        self, wanted: Wanted, offers: Sequence[Offer], context: Context, errors: list[schemas.SourceError]
+        self, wanted: Wanted, offers: Sequence[Offer], context: Context, heard: _Heard
     ) -> list[Offer]:
         # What a server has just said of its own files need not be asked again, but for access.
         said = {offer.url for offer in offers if offer.checked and not offer.gated}
@@ -216,6 +261,9 @@ class ResolutionService:
             if url not in said
         ][:_MAX_PROBES]
         answers = dict(zip(urls, await asyncio.gather(*map(self._answer, urls)), strict=True))
+        lost = {url for url, answer in answers.items() if answer.error and answer.error.code == "NETWORK"}
+        heard.unreachable |= lost
+        heard.answered |= len(lost) < len(answers)
         probed: list[Offer] = []
         for offer in offers:
             answer = answers.get(offer.url)
@@ -225,6 +273,7 @@ class ResolutionService:
                 probed.append(
                     replace(
                         offer,
+                        filename=_name_after(offer, answer),
                         needs=None,  # whoever asks has what it takes
                         size=answer.size if answer.size is not None else offer.size,
                         # The server's word goes before a catalog's: it is what would be downloaded.
@@ -232,7 +281,8 @@ class ResolutionService:
                     )
                 )
             else:
-                self._report(offer, answer.error, errors)
+                file = url_file_name(offer.url) or offer.url
+                heard.add(offer.source, answer.error.code, f"{file}: {answer.error.message}")
                 if answer.error.code not in _GONE:
                     # A source may know better than its server says to strangers: early access.
                     needs = offer.needs or _NEEDS.get(answer.error.code)
@@ -285,15 +335,6 @@ class ResolutionService:
             for offer in offers
         ]
 
-    @staticmethod
-    def _report(offer: Offer, error: DownloadError, errors: list[schemas.SourceError]) -> None:
-        host_or_file = url_file_name(offer.url) or offer.url
-        found = schemas.SourceError(
-            source=offer.source, code=error.code, message=f"{host_or_file}: {error.message}"
-        )
-        if found not in errors:
-            errors.append(found)
-
     async def _answer(self, url: str) -> _Answer:
         now = time.monotonic()
         key = (self._account(), url)
@@ -302,7 +343,7 @@ class ResolutionService:
             return known[1]
         try:
             remote = await asyncio.wait_for(self._probe(url), _PROBE_SECONDS)
-            answer = _Answer(remote.size, remote.sha256)
+            answer = _Answer(remote.size, remote.sha256, _server_name(remote))
             if (remote.content_type or "").lower().startswith(_PAGES):
                 answer = _Answer(error=DownloadError("This is a page, not a file.", code="NOT_A_MODEL"))
         except asyncio.TimeoutError:
@@ -319,9 +360,46 @@ class ResolutionService:
         return answer
 
 
-def _is_settled(ranked: Ranked) -> bool:
+def _with_heads(offers: Sequence[Offer]) -> list[Offer]:
+    """Links to a branch of Hugging Face get what its API said of the branch's head: size and hash.
+
+    Their own server does not tell these to everybody: of gated files only the API does.
+    """
+    heads = {
+        _COMMIT.sub("/resolve/main/", offer.url): offer
+        for offer in offers
+        if offer.source == "huggingface" and offer.checked
+    }
+    return [
+        replace(offer, sha256=head.sha256, size=head.size)
+        if offer.sha256 is None and (head := heads.get(offer.url)) is not None
+        else offer
+        for offer in offers
+    ]
+
+
+def _server_name(remote: RemoteFile) -> str | None:
+    """What the server calls the file, or the place that it sent us on to."""
+    return next(filter(has_model_extension, (remote.filename or "", url_file_name(remote.url))), None)
+
+
+def _name_after(offer: Offer, answer: _Answer) -> str:
+    """The name of what came: not that of the URL, where this led to a file of another name."""
+    by_url = same_file_name(offer.filename, url_file_name(offer.url))
+    return answer.name if by_url and answer.name is not None else offer.filename
+
+
+def _knows_more(source: Source, candidate: schemas.Candidate) -> bool:
+    """Whether the site that has the file says more of it than its server: hash, scans and terms."""
+    is_there = civitai_version(candidate.url) is not None
+    return source.name == "civitai" and is_there and candidate.sha256 is None
+
+
+def _is_settled(ranked: Ranked, heard: _Heard) -> bool:
     best = ranked.candidates[0] if ranked.candidates else None
-    return best is not None and best.confidence == "exact" and best.needs is None
+    if best is None or best.confidence != "exact" or best.needs is not None:
+        return False
+    return best.url not in heard.unreachable
 
 
 def _is_aside(candidate: schemas.Candidate, best: schemas.Candidate) -> bool:
@@ -342,16 +420,13 @@ def _is_doubtful(ranked: Ranked) -> bool:
     return ranked.state == "ambiguous" or (named_only and not is_known_publisher(best.publisher))
 
 
-def _without_repetition(
-    errors: Sequence[schemas.SourceError], online: Sequence[str]
-) -> list[schemas.SourceError]:
+def _without_repetition(heard: _Heard) -> list[schemas.SourceError]:
     """Being offline is one state, not an error of every server."""
-    unreachable = {error.source for error in errors if error.code == "NETWORK"}
-    if not online or not unreachable.issuperset(online):
-        return list(errors)
+    if heard.answered or not any(error.code == "NETWORK" for error in heard.errors):
+        return heard.errors
     offline = schemas.SourceError(
         source="resolver",
         code="OFFLINE",
         message="No server can be reached. Only what is known on this machine is shown.",
     )
-    return [offline, *(error for error in errors if error.code != "NETWORK")]
+    return [offline, *(error for error in heard.errors if error.code != "NETWORK")]

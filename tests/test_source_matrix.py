@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -338,6 +339,41 @@ async def test_a_catalog_that_hangs_leaves_the_others_their_threads(lab: Lab) ->
         found = await lab.find_all(many, Context(), "templates", "manager")
     assert [places(resolution) for resolution in found] == [[HERE]] * 40
     assert {error.source for resolution in found for error in resolution.errors} == {"templates"}
+
+
+async def test_a_catalog_that_hangs_is_waited_for_once_and_asked_again_when_it_has_come_round(
+    lab: Lab,
+) -> None:
+    lab.patch.setattr("resolver.resolution._SOURCE_SECONDS", 2.0)
+    lab.patch.setattr("resolver.resolution._HUNG_SECONDS", 0.05)
+    lab.patch.setattr("resolver.resolution._AT_ONCE", 4)
+    lab.teach("templates")
+    lab.teach("manager")
+    many = [Wanted(f"{n}", "loras", f"sub{n}/{NAME}") for n in range(40)]
+    began = time.monotonic()
+    with stuck(lab.templates / "hangs.json"):
+        found = await lab.find_all(many, Context(), "templates", "manager")
+    took = time.monotonic() - began
+    assert took < 2 * 2.0, "not for each of the ten batches anew"
+    assert [places(resolution) for resolution in found] == [[HERE]] * 40
+    assert [[error.code for error in one.errors] for one in found] == [["SOURCE_TIMEOUT"]] * 40
+    again = await lab.find("templates")
+    assert (again.errors, places(again)) == ([], [HERE])
+    assert lab.resolver.resolutions._hung_until == {}, "it may take its time again"
+
+
+async def test_a_source_that_hung_gets_its_whole_time_again_after_a_while(lab: Lab) -> None:
+    lab.patch.setattr("resolver.resolution._SOURCE_SECONDS", 0.5)
+    lab.patch.setattr("resolver.resolution._HUNG_SECONDS", 0.05)
+    lab.patch.setattr("resolver.resolution._HUNG_MEMORY", 0.5)
+    seconds = []
+    with stuck(lab.templates / "hangs.json"):
+        for _ in range(3):
+            began = time.monotonic()
+            await lab.find("templates")
+            seconds.append(time.monotonic() - began)
+            await asyncio.sleep(0.3)
+    assert [took >= 0.5 for took in seconds] == [True, False, True]
 
 
 async def test_a_mirror_that_fails_costs_nothing_else(lab: Lab) -> None:

@@ -237,6 +237,8 @@ class Remote:
     size: int | None = 5
     sha256: str | None = A
     content_type: str | None = None
+    filename: str | None = None
+    url: str = HF
 
 
 @dataclass
@@ -324,6 +326,47 @@ async def test_being_offline_is_one_state_and_one_server_down_is_its_own_error()
         ("huggingface", "NETWORK"),
         ("civitai", "RATE_LIMITED"),
     }
+
+
+DOWN = DownloadError("no route", code="NETWORK")
+AUTHORS = offer(HF + "x", source="workflow", evidence=frozenset({"embedded_url"}))
+
+
+async def test_being_offline_is_one_state_for_what_the_author_and_catalogs_link_to_as_well() -> None:
+    def down() -> list[Offer]:
+        raise DOWN
+
+    here = [source("workflow", AUTHORS), source("templates", offer(HF + "x"), offer(HF + "y"))]
+    found = await resolve(*here, server("huggingface", down), server("civitai", down), probe=lambda url: DOWN)
+    assert [(error.source, error.code) for error in found.errors] == [("resolver", "OFFLINE")]
+    assert [(c.url, c.confidence) for c in found.candidates] == [
+        (HF + "x", "exact"),
+        (HF + "y", "probable"),
+    ]
+
+
+async def test_where_the_authors_server_is_down_the_file_is_looked_for_elsewhere() -> None:
+    found = await resolve(
+        source("workflow", AUTHORS),
+        source("templates", offer(AUTHORS.url)),
+        server("huggingface", lambda: [offer(HF + "copy", source="huggingface", evidence=frozenset())]),
+        probe=lambda url: DOWN if url == AUTHORS.url else Remote(),
+    )
+    assert [candidate.url for candidate in found.candidates] == [AUTHORS.url, HF + "copy"]
+    assert [(error.source, error.code) for error in found.errors] == [("workflow", "NETWORK")], "once"
+
+
+async def test_one_server_that_is_down_is_not_being_offline() -> None:
+    alone = await resolve(source("workflow", AUTHORS), probe=lambda url: DOWN)
+    assert [(error.source, error.code) for error in alone.errors] == [("workflow", "NETWORK")]
+    beside = await resolve(source("workflow", AUTHORS), server("huggingface", list), probe=lambda url: DOWN)
+    assert [(error.source, error.code) for error in beside.errors] == [("workflow", "NETWORK")]
+
+    def down() -> list[Offer]:
+        raise DOWN
+
+    search = await resolve(source("templates", offer(HF)), server("huggingface", down))
+    assert [(error.source, error.code) for error in search.errors] == [("huggingface", "NETWORK")]
 
 
 async def test_the_servers_word_fills_in_size_and_hash() -> None:

@@ -20,6 +20,7 @@ from resolver.host.standalone import StandaloneHost
 from resolver.schemas import Resolution
 from resolver.settings import load_settings
 from resolver.sources import Context
+from resolver.sources.catalog import CatalogSource, Entry
 from resolver.workflow.files import read_file
 from tests.download_fixtures import running
 from tests.searching import searching, wanted
@@ -79,6 +80,39 @@ async def test_gated_needs_its_licence_accepted_and_nothing_once_it_is() -> None
     assert (shut.needs, shut.gated, shut.licence, shut.publisher) == ("licence", True, "flux-1-dev", "owl")
     [open_] = (await find("gated_owl", hf_token=DEMO_TOKEN)).candidates
     assert (open_.needs, open_.gated) == (None, True)
+
+
+async def test_a_link_to_a_gated_file_is_known_by_content_and_a_free_copy_of_it_serves() -> None:
+    """No search finds its repository, and its server tells strangers no hash; the API does."""
+    aviary = HubRepo("jay/aviary", (lora("gated_owl"),), gated="auto")
+    link = f"{HF}/jay/aviary/resolve/main/gated_owl.safetensors"
+    copy = HubRepo("finch/gated_owl-copy", (lora("gated_owl"),))
+    other = HubRepo("joker/gated_owl", (lora("gated_owl", "another"),), downloads=10**6)
+    async with searching(World({repo.id: repo for repo in (aviary, other)})) as search:
+        shut = (await search.find(wanted("gated_owl.safetensors", url=link))).candidates[0]
+    assert (shut.url, shut.sha256, shut.confidence) == (link, lora("gated_owl").sha256, "exact")
+    assert (shut.needs, shut.gated) == ("licence", True)
+    async with searching(World({repo.id: repo for repo in (aviary, other, copy)})) as search:
+        found = await search.find(wanted("gated_owl.safetensors", url=link))
+    best, rival = found.candidates
+    assert (best.sha256, best.confidence, best.needs) == (lora("gated_owl").sha256, "exact", None)
+    assert (best.publisher, link in best.mirrors, found.state) == ("finch", True, "resolved")
+    assert (rival.publisher, rival.confidence) == ("joker", "probable")
+
+
+async def test_a_catalogs_link_to_a_gated_file_is_no_content_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the API says of the head of a repository holds for a link to its main branch."""
+    link = f"{HF}/owl/gated-owl/resolve/main/gated_owl.safetensors"
+    copy = HubRepo("finch/gated_owl-copy", (lora("gated_owl"),))
+    catalog = CatalogSource("templates", lambda: [Entry("gated_owl.safetensors", "loras", link)])
+    async with searching(World({repo.id: repo for repo in (*REPOS, copy)})) as search:
+        monkeypatch.setattr(search.service, "sources", (catalog, *search.service.sources))
+        found = await search.find(wanted("gated_owl.safetensors"))
+    [candidate] = found.candidates
+    assert (candidate.publisher, candidate.needs, link in candidate.mirrors) == ("finch", None, True)
+    assert "catalog" in candidate.evidence
 
 
 async def test_private_is_no_find_and_the_authors_link_to_it_says_that_it_may_be_private() -> None:

@@ -87,6 +87,7 @@ class CivitaiModel:
     """A model with its versions, the latest first.
 
     ``mode``: ``Archived`` has no files to download any more, ``TakenDown`` no pictures either.
+    ``commercial_use`` and the three below it: what its creator allows.
     """
 
     id: int
@@ -100,3 +101,7 @@ class CivitaiModel:
     published: bool = True
     downloads: int = 0
     thumbs_up: int = 0
+    commercial_use: tuple[Literal["Image", "RentCivit", "Rent", "Sell"], ...] = ("Image", "RentCivit")
+    no_credit: bool = True
+    derivatives: bool = True
+    different_license: bool = True

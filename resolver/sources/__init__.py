@@ -6,6 +6,7 @@ of ranking, or of downloads. ``ranking.py`` turns all offers for a model into or
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -23,6 +24,7 @@ class Wanted:
     """A model to find. ``url``/``sha256``/``size``: what is known of it beforehand.
 
     ``autov2``: the first 10 hex digits of its SHA-256, lower case, as A1111 and Civitai state them.
+    ``blake3``: its BLAKE3 in lower case hex, as ComfyUI's assets are named by.
     """
 
     id: str
@@ -32,6 +34,7 @@ class Wanted:
     sha256: str | None = None
     size: int | None = None
     autov2: str | None = None
+    blake3: str | None = None
 
     @property
     def digest(self) -> str | None:
@@ -80,6 +83,7 @@ class Offer:
     ``checked``: that the server which has the file has just said so itself, size and hash included.
     ``base_model``: what it was made for, in the source's words (``SDXL 1.0``). ``safety``: what scanners
     said of it; ``licence``: its short name. ``contents``: what its tensors say, where they were looked at.
+    ``blake3``: lower case hex, by the word of the site that has the file.
     """
 
     source: str
@@ -100,6 +104,12 @@ class Offer:
     safety: str | None = None
     licence: str | None = None
     contents: Contents | None = None
+    blake3: str | None = None
+
+
+CIVITAI_HOSTS = frozenset({"civitai.com", "www.civitai.com", "civitai.red"})
+# Their addresses have no file name: what a version is called is said elsewhere.
+_CIVITAI_DOWNLOAD = re.compile(r"/api/download/models/(\d+)/?")
 
 
 class Source(Protocol):
@@ -124,10 +134,24 @@ class Source(Protocol):
         ...
 
 
+_RAW = re.compile(r"^(/(?:datasets/|spaces/)?[^/]+/[^/]+)/raw/")
+
+
+def civitai_version(url: str) -> str | None:
+    """The id of the version that one of Civitai's download links is for."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    match = _CIVITAI_DOWNLOAD.fullmatch(parts.path) if parts.hostname in CIVITAI_HOSTS else None
+    return match[1] if match else None
+
+
 def normalise_url(url: str) -> str | None:
     """The URL that serves the file itself: ``/blob/`` pages of Hugging Face become ``/resolve/``.
 
-    ``None`` for what cannot be a URL.
+    So does ``/raw/``, which serves the pointer that git keeps in a large file's place. ``None`` for what
+    cannot be a URL.
     """
     try:
         parts = urlsplit(url.strip())
@@ -136,7 +160,7 @@ def normalise_url(url: str) -> str | None:
         return None
     path, query = parts.path, parts.query
     if parts.hostname in ("huggingface.co", "hf.co"):
-        path = hub_file_path(path)
+        path = hub_file_path(_RAW.sub(r"\1/blob/", path, count=1))
     if query in ("download=true", "download=1"):
         query = ""
     return urlunsplit((parts.scheme, parts.netloc, path, query, ""))

@@ -1,6 +1,7 @@
 """Civitai's names of base models, and the families (``resolver.roles``) they belong to, as data.
 
-Source: the values of ``baseModel`` in https://developer.civitai.com/site/reference/models.
+Source: the values of ``baseModel`` in https://developer.civitai.com/site/reference/models, and the list
+that its filter takes (``src/shared/constants/base-model.constants.ts`` in https://github.com/civitai/civitai).
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
     "sd3.5": ("SD 3.5", "SD 3.5 Medium", "SD 3.5 Large", "SD 3.5 Large Turbo"),
     "svd": ("SVD", "SVD XT"),
     "flux1": ("Flux.1 S", "Flux.1 D", "Flux.1 Krea", "Flux.1 Kontext"),
-    "flux2": ("Flux.2 D",),
+    "flux2": (
+        *("Flux.2 D", "Flux.2 Klein 9B", "Flux.2 Klein 9B-base", "Flux.2 Klein 4B", "Flux.2 Klein 4B-base"),
+    ),
+    "krea2": ("Krea 2",),
     "wan2.1": (
         *("Wan Video", "Wan Video 1.3B t2v", "Wan Video 14B t2v", "Wan Video 14B i2v 480p"),
         "Wan Video 14B i2v 720p",
@@ -29,11 +33,20 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
     "hunyuan-video": ("Hunyuan Video",),
     "hunyuan-dit": ("Hunyuan 1",),
     "ltxv": ("LTXV",),
+    "ltx2": ("LTXV2",),
+    "ltx2.3": ("LTXV 2.3",),
     "hidream": ("HiDream",),
     "lumina2": ("Lumina",),
     "chroma": ("Chroma",),
     "z-image": ("ZImageTurbo", "ZImageBase"),
     "mochi": ("Mochi",),
+    "kolors": ("Kolors",),
+    # Pony V7 left SDXL for it.
+    "auraflow": ("AuraFlow", "Pony V7"),
+    "pixart-alpha": ("PixArt a",),
+    "pixart-sigma": ("PixArt E",),
+    "stable-cascade": ("Stable Cascade",),
+    "cogvideox": ("CogVideoX",),
 }
 
 FAMILIES = frozenset(_FAMILIES)

@@ -68,7 +68,9 @@ class PluginSource:
     def _whole(self, offer: Offer) -> Offer:
         whole = _OFFER.validate_python(vars(offer))
         # It speaks for itself only, not for the server that has the file.
-        return replace(whole, source=self.name, checked=False, evidence=whole.evidence & _MAY_SAY)
+        return replace(
+            whole, source=self.name, checked=False, blake3=None, evidence=whole.evidence & _MAY_SAY
+        )
 
 
 def plugin_sources(tools: Tools, taken: Collection[str]) -> Iterator[Source]:

@@ -2,8 +2,9 @@
 
 Offers of one content (equal SHA-256) are one candidate with mirrors.
 
-- ``exact``: a server or a catalog states the wanted hash, or it is the author's own URL for this very
-  file name. The hash that the workflow states itself is no evidence for what lies at its URL.
+- ``exact``: a server or a catalog states the wanted hash (a BLAKE3 counts by the word of the site that has
+  the file), or it is the author's own URL for this very file name. The hash that the workflow states itself
+  is no evidence for what lies at its URL.
 - ``probable``: the file name is equal and says something, and folder and family agree where they are known.
 - ``possible``: the rest, what scanners warn of, everything whose hash is known to be another one, and what
   its own tensors show to be something else.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import NamedTuple
 
 from ..host import canonical_folder
@@ -32,6 +34,8 @@ from .tensors import TOLD_FAMILIES
 _ORDER: dict[Confidence, int] = {"exact": 0, "probable": 1, "possible": 2}
 # Among equals: who is likelier to know.
 _SOURCES = ("workflow", "templates", "manager", "examples", "history", "huggingface", "civitai")
+# These offer what lies at their own site.
+_SITES = frozenset({"huggingface", "civitai"})
 _EVIDENCE: tuple[Evidence, ...] = (
     "sha256",
     "embedded_url",
@@ -55,6 +59,7 @@ class Ranked:
 def rank(wanted: Wanted, offers: Iterable[Offer], context: Context | None = None) -> Ranked:
     """All offers as candidates; those that are another model by all that is known are left out."""
     groups = [_Group(wanted, group, context or Context()) for group in _by_content(offers)]
+    _doubt(groups)
     groups = sorted((group for group in groups if group.may_serve), key=lambda group: group.key)
     return Ranked([group.candidate() for group in groups], _state(groups))
 
@@ -69,12 +74,29 @@ def _state(groups: Sequence[_Group]) -> ResolutionState:
     return "resolved" if all(best.stands_out_from(rival) for rival in rivals) else "ambiguous"
 
 
+def _doubt(groups: Sequence[_Group]) -> None:
+    """The author's word is not ``exact`` against what is known of the other contents.
+
+    Not if the proven content has another size; nor if the author names two places that have two contents.
+    """
+    proven = {group.size for group in groups if group.confidence == "exact" and group.is_proven} - {None}
+    stated = [group for group in groups if group.confidence == "exact" and not group.is_proven]
+    for group in stated:
+        if proven and group.size is not None and group.size not in proven:
+            group.confidence = "possible"
+    stated = [group for group in stated if group.confidence == "exact"]
+    if any(group.differs_from(other) for group, other in combinations(stated, 2)):
+        for group in stated:
+            group.confidence = "probable"
+
+
 def _by_content(offers: Iterable[Offer]) -> list[list[Offer]]:
     """Offers of one URL or one hash together; a URL whose hash one source knows has it for all.
 
-    Where sources state several hashes for one URL, the server's own word counts, else the likelier source's.
+    Where sources state several hashes for one URL, the server's own word counts, then that of the site it is
+    of, else the likelier source's.
     """
-    offers = sorted(offers, key=lambda offer: (not offer.checked, _order(offer)))
+    offers = sorted(offers, key=lambda offer: (not offer.checked, offer.source not in _SITES, _order(offer)))
     hashes: dict[str, str] = {}
     for offer in offers:
         if offer.sha256:
@@ -109,7 +131,11 @@ class _Group:
         self._same_name = any(same_file_name(offer.filename, wanted.name) for offer in offers)
         # Of one content under several names the one most like the wanted counts.
         self._likeness = max(_likeness(wanted, offer) for offer in offers)
-        self._is_other_hash = _differs(wanted, self.sha256)
+        blake3 = next((offer.blake3 for offer in offers if offer.blake3), None)
+        self._has_blake3 = wanted.blake3 is not None and wanted.blake3 == blake3
+        self._is_other_hash = _differs(wanted, self.sha256) or (
+            wanted.blake3 is not None and blake3 is not None and not self._has_blake3
+        )
         self._is_other = self._is_other_hash or (
             wanted.size is not None and self.size is not None and wanted.size != self.size
         )
@@ -134,6 +160,17 @@ class _Group:
     def may_serve(self) -> bool:
         """Whether anything speaks for it: a hash, somebody's word, or its name."""
         return bool(self.evidence - {"size"})
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether its content is the wanted one, not only its place."""
+        return "sha256" in self.evidence
+
+    def differs_from(self, other: _Group) -> bool:
+        """Whether both are known and not the same."""
+        return (None not in (self.sha256, other.sha256) and self.sha256 != other.sha256) or (
+            None not in (self.size, other.size) and self.size != other.size
+        )
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -195,7 +232,7 @@ class _Group:
             evidence.add("exact_name")
         elif self._likeness > 0:
             evidence.add("similar_name")
-        if self._wanted.digest and self.sha256 and not self._is_other_hash:
+        if self.sha256 and not self._is_other_hash and (self._wanted.digest or self._has_blake3):
             evidence.add("sha256")
         if self._wanted.size is not None and self._wanted.size == self.size:
             evidence.add("size")
@@ -210,7 +247,7 @@ class _Group:
             return "possible"
         if "sha256" in self.evidence:
             # Ten digits settle it among files that happen to exist, but not against one made to have them.
-            return "exact" if self._wanted.sha256 else "probable"
+            return "exact" if self._wanted.sha256 or self._has_blake3 else "probable"
         if not self._agrees:
             return "possible"
         embedded = [offer for offer in self._offers if "embedded_url" in offer.evidence]
@@ -249,5 +286,6 @@ def _order(offer: Offer) -> tuple[object, ...]:
         *(offer.publisher or "", offer.safety or "", offer.licence or "", offer.page_url or ""),
         offer.gated,
         offer.mirrors,
+        offer.blake3 or "",
         [sorted(part) for part in offer.contents.parts] if offer.contents else [],
     )

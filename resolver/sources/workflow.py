@@ -1,24 +1,24 @@
-"""The workflow itself: URLs in ComfyUI's metadata, and links in the author's notes."""
+"""The workflow itself: URLs and hashes in ComfyUI's metadata, and links in the author's notes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from urllib.parse import urlsplit
+from dataclasses import replace
 
 from ..host import canonical_folder
 from ..names import same_file_name, to_posix
 from ..net.urls import page_url
 from ..schemas import Evidence
 from ..workflow import EmbeddedModel
-from . import Context, Offer, Wanted, normalise_url, url_file_name
+from . import Context, Offer, Wanted, civitai_version, normalise_url, url_file_name
 from .asking import Budget
 
 # Markdown and prose end a URL by these; a closing parenthesis belongs to it only if it opens one.
 # So does the punctuation of Chinese and Japanese texts, which no URL has unescaped.
 _URL = re.compile(r"https?://[^\s<>\"'`\]\[\u3000-\u303f\uff00-\uffef]+", re.IGNORECASE)
-# Civitai's downloads have no file name in their address: there the author's word for it counts.
-_NAMELESS = re.compile(r"/api/download/models/\d+$")
+_HEX = re.compile(r"[0-9a-f]+")
+_DIGITS = {"AUTOV2": 10, "BLAKE3": 64}
 
 
 class WorkflowSource:
@@ -33,7 +33,7 @@ class WorkflowSource:
         if wanted.url:
             self._add(offers, wanted, wanted.url, wanted.folder, "embedded_url")
         for entry in context.embedded:
-            if entry.url and to_posix(entry.name) == to_posix(wanted.name) and _agrees(wanted, entry):
+            if entry.url and _speaks_of(wanted, entry):
                 self._add(offers, wanted, entry.url, entry.directory, "embedded_url")
         for url in links(context.notes):
             if same_file_name(url_file_name(url), wanted.name):
@@ -50,16 +50,31 @@ class WorkflowSource:
         offers[url] = Offer(
             source=self.name,
             url=url,
-            filename=wanted.name if _NAMELESS.search(urlsplit(url).path) else url_file_name(url),
+            # Civitai's addresses hold no file name: there the author's word for it counts.
+            filename=wanted.name if civitai_version(url) else url_file_name(url),
             folder=folder,
             evidence=frozenset({evidence}),
             page_url=page_url(url),
         )
 
 
-def _agrees(wanted: Wanted, entry: EmbeddedModel) -> bool:
-    """Whether an entry can speak of the wanted file: equal names in different folders are two files."""
-    return (
+def with_stated_hashes(wanted: Wanted, context: Context) -> Wanted:
+    """What is wanted, with the hashes of other kinds than SHA-256 that the workflow's metadata states."""
+    stated: dict[str, str] = {}
+    for entry in context.embedded:
+        kind, value = (entry.hash_type or "").upper(), (entry.hash or "").lower()
+        if len(value) == _DIGITS.get(kind) and _HEX.fullmatch(value) and _speaks_of(wanted, entry):
+            stated.setdefault(kind, value)
+    return replace(
+        wanted,
+        autov2=wanted.autov2 or stated.get("AUTOV2"),
+        blake3=wanted.blake3 or stated.get("BLAKE3"),
+    )
+
+
+def _speaks_of(wanted: Wanted, entry: EmbeddedModel) -> bool:
+    """Whether an entry is about the wanted file: equal names in different folders are two files."""
+    return to_posix(entry.name) == to_posix(wanted.name) and (
         wanted.folder is None
         or not entry.directory
         or canonical_folder(entry.directory) == canonical_folder(wanted.folder)
