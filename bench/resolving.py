@@ -2,7 +2,8 @@
 
 The hub's world has every model where its own URL says, and around it what makes finding hard
 (``demo/lookalikes.py``). Nothing but folder and name of a model is known to the search; the templates'
-own catalog is off. A model counts as right if the candidate has the very content.
+own catalog is off. A model counts as right if the candidate has the very content. ``SEED=3`` makes another
+world, ``SHOW=1`` shows each model that was not right first.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from demo.hub import Hub, running_hub
@@ -20,7 +22,7 @@ from demo.lookalikes import LookalikeWorld, build
 from demo.templates import TrueModel, template_models
 from resolver.app import Resolver
 from resolver.host.standalone import StandaloneHost
-from resolver.schemas import Resolution
+from resolver.schemas import Candidate, Resolution
 from resolver.settings import load_settings
 from resolver.sources import Context, Wanted
 
@@ -32,11 +34,13 @@ CATALOGS = ("templates", "manager", "examples", "history")
 
 def run() -> None:
     models = template_models()
-    world = build(models)
+    seed = int(os.environ.get("SEED", "0"))
+    world = build(models, seed)
     repositories, files = len(world.world.repos), sum(len(repo.files) for repo in world.world.repos.values())
-    heading(f"{len(models)} models in {repositories} repositories with {files} files")
+    heading(f"{len(models)} models in {repositories} repositories with {files} files (seed {seed})")
     with running_hub(world.world) as hub:
         _accuracy(hub, world, models)
+        _stated(hub, world, models)
     with running_hub(world.world, latency=0.1) as hub:
         _speed(hub, models)
     _offline(models)
@@ -48,14 +52,11 @@ def _accuracy(hub: Hub, world: LookalikeWorld, models: Sequence[TrueModel]) -> N
     first = third = wrong = stated = 0
     for model in models:
         candidates = found[model.id].candidates
-        right = [bool(c.sha256 and world.is_right(model.id, c.sha256)) for c in candidates[:3]]
+        right = [_is_right(world, model, c) for c in candidates[:3]]
         first += right[:1] == [True]
         third += any(right)
         stated += bool(candidates) and candidates[0].confidence == "exact"
-        wrong += any(
-            c.confidence == "exact" and not (c.sha256 and world.is_right(model.id, c.sha256))
-            for c in candidates
-        )
+        wrong += any(c.confidence == "exact" and not _is_right(world, model, c) for c in candidates)
         if os.environ.get("SHOW") and right[:1] != [True]:
             _show(found[model.id], world, model)
     share = first / len(models)
@@ -70,6 +71,36 @@ def _accuracy(hub: Hub, world: LookalikeWorld, models: Sequence[TrueModel]) -> N
     )
     row("resolved without asking, but wrong", str(astray))
     row("requests a model", f"{len(hub.log.entries()) / len(models):.1f}")
+
+
+def _stated(hub: Hub, world: LookalikeWorld, models: Sequence[TrueModel]) -> None:
+    """Where the workflow says something: only then can anything be ``exact`` at all."""
+    heading("What the workflow states")
+    hashes = {model.id: world.truth[model.id][0].sha256 for model in models}
+    stated: dict[str, Callable[[TrueModel], Wanted]] = {
+        "its SHA-256": lambda model: replace(_wanted(model), sha256=hashes[model.id]),
+        "its SHA-256, and a name of its own": lambda model: replace(
+            _wanted(model), name=f"renamed {model.name.rpartition('/')[2]}", sha256=hashes[model.id]
+        ),
+        "ten digits of it": lambda model: replace(_wanted(model), autov2=hashes[model.id][:10]),
+        "its URL": lambda model: replace(_wanted(model), url=model.urls[0]),
+    }
+    for what, known in stated.items():
+        with tempfile.TemporaryDirectory() as place:
+            wanted = [known(model) for model in models]
+            found = _resolve(_resolver(place, hub), wanted, ("workflow", *ONLINE))
+        best = {model.id: found[model.id].candidates[:1] for model in models}
+        right = sum(any(_is_right(world, model, c) for c in best[model.id]) for model in models)
+        exact = [
+            (model, c) for model in models for c in found[model.id].candidates if c.confidence == "exact"
+        ]
+        wrong = sum(not _is_right(world, model, c) for model, c in exact)
+        share = f"{right} of {len(models)} right first, {len({model.id for model, _ in exact})} exact"
+        row(f"{what}: exact, but wrong", str(wrong), share, target="0", met=wrong == 0)
+
+
+def _is_right(world: LookalikeWorld, model: TrueModel, candidate: Candidate) -> bool:
+    return bool(candidate.sha256 and world.is_right(model.id, candidate.sha256))
 
 
 def _speed(hub: Hub, models: Sequence[TrueModel]) -> None:
@@ -141,7 +172,5 @@ def _resolve(
 def _show(found: Resolution, world: LookalikeWorld, model: TrueModel) -> None:
     print(f"  {model.id}: {found.state}, {[(error.source, error.code) for error in found.errors]}")
     for candidate in found.candidates[:4]:
-        right = candidate.sha256 and world.is_right(model.id, candidate.sha256)
-        print(
-            f"    {'right' if right else 'wrong'} {candidate.confidence} {candidate.evidence} {candidate.url}"
-        )
+        right = "right" if _is_right(world, model, candidate) else "wrong"
+        print(f"    {right} {candidate.confidence} {candidate.evidence} {candidate.url}")
