@@ -140,7 +140,9 @@ def test_an_unreachable_server_is_said_once_a_model_and_nothing_hangs(root: Path
         CMR_ALLOWED_HOSTS="127.0.0.1:9",
     )
     for resolution in lines(outcome):
-        assert [error["code"] for error in resolution["errors"]] == ["NETWORK"]
+        assert [(error["source"], error["code"]) for error in resolution["errors"]] == [
+            ("resolver", "OFFLINE")
+        ]
         assert resolution["candidates"], "what the workflow says is still shown"
 
 
