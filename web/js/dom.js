@@ -144,8 +144,18 @@ function patchProps(element, props) {
   }
   for (const [name, value] of Object.entries(props)) {
     // Live properties change by the user's hand, too: compare with the element, not with the last view.
-    if (PROPERTIES.has(name) ? element[name] !== value : before[name] !== value) setProp(element, name, value)
+    if (isLive(element, name) ? element[name] !== value : before[name] !== value) setProp(element, name, value)
   }
+}
+
+/**
+ * An option's value is none: without the attribute it reads as the option's text, or as empty before there is one.
+ *
+ * @param {Element} element
+ * @param {string} name
+ */
+function isLive(element, name) {
+  return PROPERTIES.has(name) && !(name === 'value' && element.localName === 'option')
 }
 
 /**
@@ -159,7 +169,7 @@ function setProp(element, name, value) {
     element[name] = value
     return
   }
-  if (PROPERTIES.has(name)) {
+  if (isLive(element, name)) {
     element[name] = value ?? (name === 'value' ? '' : false)
     return
   }
