@@ -153,7 +153,7 @@ function dropZone() {
       h('path', { d: 'M32 8v10h10' }),
       h('path', { d: 'M28 25v15M21.5 34l6.5 6.5 6.5-6.5' })
     ),
-    h('strong', null, t('page.drop')),
+    h('h2', null, t('page.drop')),
     h('p', null, t('page.intro')),
     chooser,
     h('p', null, t('page.formats'))
@@ -165,7 +165,7 @@ function dropZone() {
       class: `drop ${fileName ? 'small' : ''} ${over ? 'over' : ''}`,
       'data-testid': 'model-resolver-drop'
     },
-    fileName ? [h('span', { class: 'file-name', title: fileName }, fileName), chooser] : invitation
+    fileName ? [h('h2', { class: 'file-name', title: fileName }, fileName), chooser] : invitation
   )
 }
 

@@ -52,7 +52,7 @@ export function percent(part, whole) {
  * @returns {[string, string]}
  */
 export function splitName(name) {
-  const tail = Math.min(18, Math.floor(name.length / 3))
+  const tail = Math.min(18, Math.floor(name.length / 2))
   return [name.slice(0, name.length - tail), name.slice(name.length - tail)]
 }
 

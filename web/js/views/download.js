@@ -16,7 +16,7 @@ import { iconButton, progressBar } from './parts.js'
 export function downloadLine(context, download) {
   const { t } = context
   const done = percent(download.received, download.size)
-  const text = progressText(context, download)
+  const texts = progressTexts(context, download)
   return h(
     'div',
     {
@@ -28,33 +28,62 @@ export function downloadLine(context, download) {
       download.status === 'verifying' ? null : (done ?? (download.status === 'active' ? null : 0)),
       {
         label: t('download.of', { name: download.filename }),
-        text
+        text: texts.join(' · ')
       }
     ),
-    h('p', { class: 'note figures', title: connectionsText(context, download) }, text)
+    figures(texts, connectionsText(context, download))
+  )
+}
+
+/**
+ * How far it is, and how fast: side by side, or in a narrow column one below the other, so that no figure
+ * that grows by a digit moves what is below.
+ *
+ * @param {string[]} texts
+ * @param {string | null} [title]
+ */
+export function figures(texts, title = null) {
+  return h(
+    'p',
+    { class: 'note figures', title },
+    texts.map((text) => h('span', null, text))
   )
 }
 
 /**
  * @param {Context} context
  * @param {Download} download
- * @returns {string}
+ * @returns {string[]} how far it is; then, if it is known, how fast
  */
-function progressText({ t, has, bytes, locale }, download) {
+function progressTexts(context, download) {
+  const { t, has, bytes } = context
   const { status, size, received, speed, eta, error } = download
   if (status === 'queued') {
-    if (!error) return t('download.queued')
-    if (error.code === 'DOWNLOADING_ELSEWHERE') return t('download.elsewhere')
-    return `${t('download.again')} · ${has(`errors.${error.code}`) ? t(`errors.${error.code}`) : error.message}`
+    if (!error) return [t('download.queued')]
+    if (error.code === 'DOWNLOADING_ELSEWHERE') return [t('download.elsewhere')]
+    return [`${t('download.again')} · ${has(`errors.${error.code}`) ? t(`errors.${error.code}`) : error.message}`]
   }
-  if (status === 'verifying') return t('download.verifying')
+  if (status === 'verifying') return [t('download.verifying')]
   const done = percent(received, size)
-  const parts = [
+  const far = [
     status === 'paused' && t('download.paused'),
     done !== null && `${Math.floor(done)}%`,
-    size === null ? bytes(received) : `${bytes(received)} / ${bytes(size)}`,
-    status === 'active' && speed > 0 && t('download.speed', { speed: bytes(speed) }),
-    status === 'active' && eta !== null && t('download.left', { time: formatDuration(eta, locale) })
+    size === null ? bytes(received) : `${bytes(received)} / ${bytes(size)}`
+  ]
+  const fast = status === 'active' ? paceText(context, speed, eta) : ''
+  return [far.filter(Boolean).join(' · '), fast].filter(Boolean)
+}
+
+/**
+ * @param {Context} context
+ * @param {number} speed bytes a second
+ * @param {number | null} eta seconds
+ * @returns {string} empty while nothing is known
+ */
+export function paceText({ t, bytes, locale }, speed, eta) {
+  const parts = [
+    speed > 0 && t('download.speed', { speed: bytes(speed) }),
+    eta !== null && t('download.left', { time: formatDuration(eta, locale) })
   ]
   return parts.filter(Boolean).join(' · ')
 }

@@ -1,7 +1,8 @@
 // @ts-check
 
 import { h } from '../dom.js'
-import { formatDuration, percent } from '../format.js'
+import { percent } from '../format.js'
+import { figures, paceText } from './download.js'
 import { iconButton, progressBar } from './parts.js'
 
 /** @import { Overall, Plan, Row } from '../../types/state' */
@@ -92,17 +93,14 @@ function blockedText({ t, bytes }, { blocked }) {
  * @param {Overall} overall
  */
 function overallView(context, overall) {
-  const { t, bytes, locale, store } = context
+  const { t, bytes, store } = context
   const { downloads } = store
   const value = percent(overall.received, overall.size)
-  const text = [
+  const far = [
     value !== null && `${Math.floor(value)}%`,
-    overall.size === null ? bytes(overall.received) : `${bytes(overall.received)} / ${bytes(overall.size)}`,
-    overall.speed > 0 && t('download.speed', { speed: bytes(overall.speed) }),
-    overall.eta !== null && t('download.left', { time: formatDuration(overall.eta, locale) })
+    overall.size === null ? bytes(overall.received) : `${bytes(overall.received)} / ${bytes(overall.size)}`
   ]
-    .filter(Boolean)
-    .join(' · ')
+  const texts = [far.filter(Boolean).join(' · '), paceText(context, overall.speed, overall.eta)].filter(Boolean)
   const title = t(overall.paused ? 'overall.paused' : 'overall.running', {
     done: overall.done,
     total: overall.total
@@ -125,8 +123,8 @@ function overallView(context, overall) {
         testid: 'model-resolver-cancel-all'
       })
     ),
-    progressBar(value, { label: title, text, testid: 'model-resolver-overall-bar' }),
-    h('p', { class: 'note figures' }, text),
+    progressBar(value, { label: title, text: texts.join(' · '), testid: 'model-resolver-overall-bar' }),
+    figures(texts),
     overall.failed > 0 && h('p', { class: 'note warn' }, t('overall.failed', { n: overall.failed }))
   )
 }

@@ -8,6 +8,8 @@ import { button } from './parts.js'
 
 /** @import { SourceError } from '../../types/contract' */
 /** @import { Row } from '../../types/state' */
+/** @import { Child } from '../dom.js' */
+/** @import { IconName } from '../icons.js' */
 /** @import { Context } from './context.js' */
 
 /** Of the program itself, and of what lies on this machine: what fails there is a single file's server. */
@@ -49,40 +51,51 @@ export function isSourceFailure({ source, code }) {
 export function noticesView(context, rows) {
   const { t, say, has } = context
   const errors = rows.flatMap((row) => row.resolution?.errors ?? [])
-  if (errors.some(isOffline)) return notice(context, 'resolver', 'OFFLINE', t('notices.OFFLINE'))
+  if (errors.some(isOffline)) {
+    return callout(context, 'offline', [notice('resolver', 'OFFLINE', t('notices.OFFLINE'))])
+  }
   /** @type {Map<string, string>} */
   const failures = new Map()
   for (const { source, code } of errors.filter(isSourceFailure)) {
     if (!failures.has(source)) failures.set(source, code)
   }
-  return [...failures].map(([source, code]) => {
-    const key = `notices.${code}`
-    return notice(context, source, code, t(has(key) ? key : 'notices.other', { name: say('sources', source) }))
-  })
+  if (failures.size === 0) return null
+  return callout(
+    context,
+    'alert',
+    [...failures].map(([source, code]) => {
+      const key = `notices.${code}`
+      return notice(source, code, t(has(key) ? key : 'notices.other', { name: say('sources', source) }))
+    })
+  )
 }
 
 /**
- * @param {Context} context
  * @param {string} source
  * @param {string} code
  * @param {string} text
  */
-function notice({ t, store, state }, source, code, text) {
+function notice(source, code, text) {
+  const marks = { 'data-testid': 'model-resolver-notice', 'data-source': source, 'data-code': code }
+  return h('p', { key: source, ...marks }, text)
+}
+
+/**
+ * However many sources failed, there is one thing to do about it.
+ *
+ * @param {Context} context
+ * @param {IconName} picture
+ * @param {Child[]} notices
+ */
+function callout({ t, store, state }, picture, notices) {
   return h(
     'div',
-    {
-      key: `notice ${source}`,
-      class: 'callout',
-      role: 'status',
-      'data-testid': 'model-resolver-notice',
-      'data-source': source,
-      'data-code': code
-    },
-    icon(code === 'OFFLINE' ? 'offline' : 'alert'),
+    { key: 'notices', class: 'callout', role: 'status' },
+    icon(picture),
     h(
       'div',
       null,
-      h('p', null, text),
+      notices,
       h(
         'div',
         { class: 'buttons' },

@@ -6,11 +6,34 @@ import { h } from '../dom.js'
 import { searchLinks } from '../links.js'
 import { accessSteps } from './access.js'
 import { isOffline, isSourceFailure } from './notices.js'
-import { button, externalLink } from './parts.js'
+import { button, externalLink, iconButton } from './parts.js'
 
 /** @import { SourceError } from '../../types/contract' */
 /** @import { Row } from '../../types/state' */
 /** @import { Context } from './context.js' */
+
+/** How a download fails that goes better from elsewhere. */
+const SOURCE_AT_FAULT = new Set([
+  'URL_INVALID',
+  'URL_SCHEME',
+  'URL_CREDENTIALS',
+  'URL_HOST_NOT_ALLOWED',
+  'GATED',
+  'UNAUTHORIZED',
+  'NOT_FOUND',
+  'NOT_FOUND_OR_PRIVATE',
+  'SERVER_ERROR',
+  'SERVER_REFUSED',
+  'REDIRECT_REFUSED',
+  'EXPIRED',
+  'TRUNCATED',
+  'HASH_MISMATCH',
+  'SIZE_MISMATCH',
+  'NOT_A_MODEL',
+  'FILE_DAMAGED',
+  'SIZE_UNKNOWN',
+  'ENCODING_REFUSED'
+])
 
 /**
  * @param {Context} context
@@ -127,6 +150,21 @@ export function sourceErrors({ say }, row, style, told) {
 }
 
 /**
+ * The way to what the text advises; it stands in the details.
+ *
+ * @param {Context} context
+ * @param {Row} row
+ */
+function otherSource({ store, t }, { id, candidates }) {
+  const key = `row:${id}`
+  if (store.state.open.has(key)) return null
+  const others = candidates.length - 1
+  return button(others > 0 ? t('row.others', { n: others }) : t('url.other'), () => store.toggle(key), {
+    testid: 'model-resolver-other-source'
+  })
+}
+
+/**
  * @param {Context} context
  * @param {Row} row
  */
@@ -138,11 +176,11 @@ export function failureView(context, row) {
   const known = has(`errors.${code}`)
   return h(
     'div',
-    { class: 'callout error', role: 'alert', 'data-testid': 'model-resolver-problem', 'data-code': code },
+    { class: 'callout error', 'data-testid': 'model-resolver-problem', 'data-code': code },
     h(
       'div',
       null,
-      h('p', null, known ? t(`errors.${code}`) : message),
+      h('p', { role: 'alert' }, known ? t(`errors.${code}`) : message),
       // Which file, which server, which of the two hashes: in the server's own words.
       known && !row.locked && h('p', { class: 'note' }, message),
       row.locked && accessSteps(context, row, row.locked, code === 'GATED' ? 'licence' : 'token'),
@@ -153,11 +191,11 @@ export function failureView(context, row) {
           icon: 'retry',
           testid: 'model-resolver-retry'
         }),
-        row.candidates.length > 1 &&
-          !store.state.open.has(`row:${row.id}`) &&
-          button(t('row.others', { n: row.candidates.length - 1 }), () => store.toggle(`row:${row.id}`)),
-        button(t('download.dismiss'), () => store.downloads.forget(download.id), { class: 'plain' })
+        SOURCE_AT_FAULT.has(code) && otherSource(context, row)
       )
-    )
+    ),
+    iconButton('close', t('download.dismiss'), () => store.downloads.forget(download.id), {
+      testid: 'model-resolver-dismiss'
+    })
   )
 }
