@@ -318,3 +318,32 @@ def test_the_list_of_models_at_the_top_outlives_undo_and_tabs(page: Page, host: 
     page.get_by_role("tab", name="test").click()
     expect_models(page, AS_LOADED)
     assert asked[-1] == stated
+
+
+AS_OLD_EDITORS_KEEP_IT = """async name => {
+    const { LoadedGraphs } = await import('/extensions/model-resolver/loaded.js')
+    const shown = [['7', 'lora_name']]
+    const inner = value => ({ id: 7, type: 'LoraLoaderModelOnly', widgets_values: [value, 1] })
+    const workflow = (values, proxyWidgets, value) => ({
+        nodes: [{ id: 4, type: 'style', widgets_values: values, properties: { proxyWidgets } }],
+        definitions: { subgraphs: [{ id: 'style', nodes: [inner(value)], inputs: [], links: [] }] }
+    })
+    const [loaded, owner] = [new LoadedGraphs(), {}]
+    loaded.begin(workflow(['old.safetensors'], undefined, 'default.safetensors'), owner)
+    const live = value => workflow([], shown, value)
+    loaded.settle(live('old.safetensors'))
+    loaded.end(live('old.safetensors'), owner)
+    const { nodes, definitions } = loaded.origin(live(name), owner)
+    return [nodes[0].widgets_values, definitions.subgraphs[0].nodes[0].widgets_values[0]]
+}"""
+"""A function of the page: what is told of a subgraph once its promoted widget shows ``name``, where the
+editor (seen in 1.45.21) keeps no values in the instance, but puts them into the nodes inside."""
+
+
+def test_where_the_editor_keeps_a_promoted_value_inside_the_subgraph_it_counts_there(
+    page: Page, host: ComfyHostProcess
+) -> None:
+    open_panel(page, host, shifted())
+    untouched = page.evaluate(AS_OLD_EDITORS_KEEP_IT, "old.safetensors")
+    assert untouched == [["old.safetensors"], "default.safetensors"], "the workflow as it was loaded"
+    assert page.evaluate(AS_OLD_EDITORS_KEEP_IT, "style/old.safetensors") == [[], "style/old.safetensors"]

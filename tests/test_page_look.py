@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,7 +53,7 @@ FAINT = """least => {
     const all = root => [...root.querySelectorAll('*')]
         .flatMap(element => [element, ...(element.shadowRoot ? all(element.shadowRoot) : [])])
     return all(document.body).filter(isRead)
-        .map(element => [contrast(element), `${element.className}: ${element.textContent.trim().slice(0, 40)}`])
+        .map(element => [contrast(element), `${element.className}: ${element.textContent.slice(0, 40)}`])
         .filter(([ratio]) => ratio < least)
 }"""
 """A function of the page: texts whose contrast is below the least, as ``[ratio, text]``."""
@@ -113,7 +112,8 @@ def test_headings_go_down_one_level_at_a_time(page: Page, address: str) -> None:
     choose(page, read_template(TEMPLATE))
     levels = page.evaluate(
         """() => [document, document.querySelector('model-resolver-panel').shadowRoot]
-            .flatMap(root => [...root.querySelectorAll('h1, h2, h3, h4')].map(({ localName }) => localName))"""
+            .flatMap(root => [...root.querySelectorAll('h1, h2, h3, h4')])
+            .map(({ localName }) => localName)"""
     )
     assert levels == ["h1", "h2", *["h3"] * 4]
 
@@ -124,7 +124,11 @@ def test_figures_that_grow_move_nothing(page: Page, address: str, width: int) ->
     page.goto(address)
     choose(page, read_template(TEMPLATE))
     heights = set()
-    for received, speed, eta in ((1 << 20, 900 << 10, 9), (9_999 << 20, 1_200 << 20, 5000), (5 << 30, 5, 86_000)):
+    for received, speed, eta in (
+        (1 << 20, 900 << 10, 9),
+        (9_999 << 20, 1_200 << 20, 5000),
+        (5 << 30, 5, 86_000),
+    ):
         told = download("active", UNET, received=received, speed=speed, eta=eta)
         page.evaluate(TELL, [told])
         expect(row(page, UNET)).to_have_attribute("data-state", "active")

@@ -94,10 +94,11 @@ export class LoadedGraphs {
   untouched(live, owner) {
     this.#enter(owner)
     const nodes = (owner && this.histories.get(owner)?.nodes) ?? new Map()
+    const keyOf = nodeKeys(live)
     const found = new Set(
       scopes(live).flatMap(([scope, graph]) =>
         listOf(graph.nodes)
-          .filter((node) => nodes.has(nodeKey(scope, node)))
+          .filter((node) => nodes.has(keyOf(scope, node)))
           .map((node) => `${scope} ${node.id}`)
       )
     )
@@ -129,14 +130,15 @@ function originOf(history, state) {
   const whole = history.whole.get(graphKey(state))
   if (whole) return whole
   const definitions = state.definitions?.subgraphs
+  const keyOf = nodeKeys(state)
   return {
     ...state,
     ...(history.models && { models: history.models }),
-    nodes: nodesOf(history, ROOT, state),
+    nodes: nodesOf(history, keyOf, ROOT, state),
     ...(Array.isArray(definitions) && {
       definitions: {
         ...state.definitions,
-        subgraphs: definitions.map((graph) => ({ ...graph, nodes: nodesOf(history, graph.id, graph) }))
+        subgraphs: definitions.map((graph) => ({ ...graph, nodes: nodesOf(history, keyOf, graph.id, graph) }))
       }
     })
   }
@@ -144,13 +146,14 @@ function originOf(history, state) {
 
 /**
  * @param {History} history
+ * @param {KeyOf} keyOf
  * @param {string} scope
  * @param {Json} graph
  * @returns {Json[]}
  */
-function nodesOf({ nodes }, scope, graph) {
+function nodesOf({ nodes }, keyOf, scope, graph) {
   return listOf(graph.nodes).map((node) => {
-    const origin = nodes.get(nodeKey(scope, node))
+    const origin = nodes.get(keyOf(scope, node))
     return origin ? connected(origin, node) : node
   })
 }
@@ -176,6 +179,7 @@ function connected(origin, live) {
  * @param {Json} settled
  */
 function remember(history, origin, settled) {
+  const keyOf = nodeKeys(settled)
   const before = new Map(scopes(origin))
   const moved = new Set(
     scopes(settled).flatMap(([scope, graph]) => {
@@ -186,7 +190,7 @@ function remember(history, origin, settled) {
   for (const [scope, graph] of scopes(settled)) {
     const loaded = new Map(listOf(before.get(scope)?.nodes).map((node) => [String(node.id), node]))
     for (const node of listOf(graph.nodes)) {
-      const key = nodeKey(scope, node)
+      const key = keyOf(scope, node)
       const first = loaded.get(String(node.id))
       // An instance of a subgraph whose ids the editor has moved would point at the wrong nodes.
       if (!first || first.type !== node.type || moved.has(node.type) || history.nodes.has(key)) continue
@@ -218,22 +222,59 @@ function scopes(workflow) {
 /**
  * Equal for states of a node that differ only in looks, wires and whether it takes part.
  *
+ * @typedef {(scope: string, node: Json) => string} KeyOf
+ */
+
+/**
+ * @param {Json} workflow whose nodes are asked about
+ * @returns {KeyOf}
+ */
+function nodeKeys(workflow) {
+  const definitions = new Map(scopes(workflow))
+  return (scope, node) => nodeKey(definitions, scope, node)
+}
+
+/**
+ * @param {Map<string, Json>} definitions
  * @param {string} scope
  * @param {Json} node
+ * @returns {string}
  */
-function nodeKey(scope, node) {
+function nodeKey(definitions, scope, node) {
   const { id, type, widgets_values, widgets_values_named, properties, inputs } = node
   const slots = listOf(inputs).map(({ name, widget }) => [name, widget?.name])
   const stated = [properties?.models, properties?.proxyWidgets]
-  return JSON.stringify([scope, String(id), type, widgets_values, widgets_values_named, stated, slots])
+  const held = heldInside(definitions, node)
+  return JSON.stringify([scope, String(id), type, widgets_values, widgets_values_named, stated, slots, held])
+}
+
+/**
+ * Older editors (seen in 1.45.21) keep no values in an instance of a subgraph: what its widgets show stands in
+ * the nodes inside, and changes there.
+ *
+ * @param {Map<string, Json>} definitions
+ * @param {Json} node
+ * @returns {string[]} keys of those nodes
+ */
+function heldInside(definitions, { type, widgets_values, properties }) {
+  const graph = definitions.get(type)
+  const proxies = properties?.proxyWidgets
+  if (!graph || !Array.isArray(proxies) || widgets_values?.length > 0) return []
+  const shown = new Set(proxies.map((proxy) => String(proxy?.[0])))
+  // Without itself: a file may claim that a subgraph contains itself.
+  const others = new Map([...definitions].filter(([id]) => id !== type))
+  return listOf(graph.nodes)
+    .filter((inner) => shown.has(String(inner.id)))
+    .map((inner) => nodeKey(others, type, inner))
 }
 
 /** @param {Json} workflow */
 function graphKey(workflow) {
+  const keyOf = nodeKeys(workflow)
   return JSON.stringify(
     scopes(workflow).map(([scope, graph]) => [
       listOf(graph.nodes).map((node) => [
-        nodeKey(scope, node),
+        keyOf(scope, node),
         node.mode ?? 0,
         listOf(node.inputs).map(({ link }) => link ?? null)
       ]),
