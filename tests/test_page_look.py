@@ -164,3 +164,20 @@ def test_a_file_that_its_source_spoiled_leads_to_another(page: Page, address: st
     expect(mine.locator("[data-testid='model-resolver-url']")).to_be_visible()
     mine.locator("[data-testid='model-resolver-dismiss']").click()
     expect(mine.locator("[data-testid='model-resolver-problem']")).to_have_count(0)
+
+
+def test_what_is_copied_is_acknowledged(page: Page, address: str) -> None:
+    page.goto(address)
+    choose(page, read_template(TEMPLATE))
+    mine = row(page, "vae/ae.safetensors")
+    mine.locator("[data-testid='model-resolver-toggle']").click()
+    name = mine.locator(".copyable").filter(has_text="ae.safetensors").first
+    button = name.locator("[data-testid='model-resolver-copy']")
+    button.click()
+    expect(button).to_have_attribute("aria-label", "Copied")
+    expect(button).to_be_focused()
+    field = mine.locator("[data-testid='model-resolver-url']")
+    field.focus()
+    page.keyboard.press("Control+v")
+    expect(field).to_have_value("ae.safetensors")
+    expect(button).to_have_attribute("aria-label", "Copy")

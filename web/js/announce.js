@@ -17,6 +17,8 @@ export function announcer(region) {
   /** @type {Map<string, RowState> | null} */
   let before = null
   let searching = false
+  /** @type {string | null} */
+  let copied = null
 
   return ({ t, state }, rows) => {
     const news = []
@@ -30,6 +32,8 @@ export function announcer(region) {
       const found = rows.filter((row) => row.candidates.length > 0).length
       news.push(t('announce.searched', { found, total: state.search.total }))
     }
+    if (state.copied !== null && state.copied !== copied) news.push(t('details.copied'))
+    copied = state.copied
     before = new Map(rows.map((row) => [row.id, row.state]))
     searching = state.search.running
     if (news.length > 0) region.textContent = news.join(' ')

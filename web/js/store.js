@@ -13,12 +13,15 @@ import { planOf } from './plan.js'
 import { Relinker } from './relinker.js'
 import { isHarmless, modelKey, neededModels, rowsOf } from './rows.js'
 import { coalesce } from './timing.js'
+import { copyText } from './clipboard.js'
 
 /** @import { Analysis, Candidate, Model, Reference, ResolveRequest } from '../types/contract' */
 /** @import { Host } from '../types/host' */
 /** @import { Choice, Row, State } from '../types/state' */
 
 const QUIET = 400
+/** How long a copy is acknowledged. */
+const COPIED_MS = 1500
 /** What the server takes at most: more need not be sent to be refused. */
 const MAX_FILE_BYTES = 64 * 1024 * 1024
 
@@ -51,7 +54,8 @@ export class Store {
       credentials: [],
       checks: new Map(),
       opened: new Set(),
-      open: new Set()
+      open: new Set(),
+      copied: null
     }
     this.access = new Access(this)
     this.downloads = new DownloadBook(this)
@@ -411,6 +415,16 @@ export class Store {
     for (const row of rowsOf(this.state)) {
       if (row.model.active && (picked ? isHarmless(row) : row.selectable)) this.choose(row.id, { picked })
     }
+  }
+
+  /** @param {string} text for the clipboard; the button that asked for it says for a moment that it is there */
+  async copy(text) {
+    if (!(await copyText(text))) return
+    this.state.copied = text
+    this.changed()
+    await new Promise((resolve) => setTimeout(resolve, COPIED_MS))
+    if (this.state.copied === text) this.state.copied = null
+    this.changed()
   }
 
   /** @param {string} key of a row or a section */

@@ -93,6 +93,8 @@ export interface State {
   opened: Set<string>
   /** Keys of what is unfolded: rows by model id, sections by name. */
   open: Set<string>
+  /** What was just copied. */
+  copied: string | null
 }
 
 export type RowState =

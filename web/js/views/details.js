@@ -76,28 +76,17 @@ function item(term, value) {
  * @param {string} text
  * @param {string} [style]
  */
-function copyable({ t }, text, style = '') {
+function copyable({ t, state, store }, text, style = '') {
+  const done = state.copied === text
   return h(
     'span',
     { class: `copyable ${style}` },
     h('span', { class: 'path', title: text }, text),
-    iconButton('copy', t('details.copy'), () => void copy(text), { class: 'quiet' })
+    iconButton(done ? 'check' : 'copy', t(done ? 'details.copied' : 'details.copy'), () => void store.copy(text), {
+      class: done ? 'done' : 'quiet',
+      testid: 'model-resolver-copy'
+    })
   )
-}
-
-/**
- * The Clipboard API exists only on https and localhost; ComfyUI is often reached otherwise.
- *
- * @param {string} text
- */
-async function copy(text) {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text)
-  const area = document.createElement('textarea')
-  area.value = text
-  document.body.append(area)
-  area.select()
-  document.execCommand('copy')
-  area.remove()
 }
 
 /**

@@ -41,11 +41,12 @@ const drawn = new WeakMap()
  * @param {Row} row
  */
 export function rowView(context, row) {
-  const { open, folders, relinking, credentials, checks } = context.state
+  const { open, folders, relinking, credentials, checks, copied } = context.state
   const { locked, chosen } = row
   const file = locked?.url ?? chosen?.url ?? ''
   const depends = [
     open.has(keyOf(row)),
+    open.has(keyOf(row)) && copied,
     folders,
     relinking,
     context.locale,

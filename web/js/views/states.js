@@ -37,15 +37,19 @@ export function loadingView({ t }) {
 /** @param {Context} context */
 export function idleView(context) {
   const { t } = context
-  return message('idle', openBox(false), t('state.idleTitle'), t('state.idleText'), [
-    h('p', null, t('file.hint')),
-    fileChooser(context, 'button', t('page.choose'))
-  ])
+  return message('idle', openBox(false), t('state.idleTitle'), t('state.idleText'), otherFile(context))
 }
 
 /** @param {Context} context */
-export function noModelsView({ t }) {
-  return message('no-models', openBox(false), t('state.noModelsTitle'), t('state.noModelsText'))
+export function noModelsView(context) {
+  const { t, state, store } = context
+  const more = store.host.kind === 'comfyui' && !state.file && otherFile(context)
+  return message('no-models', openBox(false), t('state.noModelsTitle'), t('state.noModelsText'), more)
+}
+
+/** @param {Context} context */
+function otherFile(context) {
+  return [h('p', null, context.t('file.hint')), fileChooser(context, 'button', context.t('page.choose'))]
 }
 
 /**

@@ -114,10 +114,10 @@ function differenceText({ t, say }, alternative) {
   return differencesOf(alternative)
     .map(({ attribute, wanted, other }) => {
       if (attribute === 'name' || attribute === 'content') return t(`substitute.${attribute}`)
-      const label = attribute === 'precision' ? '' : `${say('substitute.attribute', attribute)}: `
-      if (wanted === UNSTATED) return label + t('substitute.only', { other })
-      if (other === UNSTATED) return label + t('substitute.unstated', { wanted })
-      return label + t('substitute.instead', { other, wanted })
+      const key = wanted === UNSTATED ? 'only' : other === UNSTATED ? 'unstated' : 'instead'
+      const difference = t(`substitute.${key}`, { other, wanted })
+      if (attribute === 'precision') return difference
+      return t('substitute.labelled', { attribute: say('substitute.attribute', attribute), difference })
     })
     .join(' · ')
 }
