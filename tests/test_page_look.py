@@ -181,3 +181,16 @@ def test_what_is_copied_is_acknowledged(page: Page, address: str) -> None:
     page.keyboard.press("Control+v")
     expect(field).to_have_value("ae.safetensors")
     expect(button).to_have_attribute("aria-label", "Copy")
+
+
+def test_the_keyboard_stays_in_its_place_when_its_button_goes(page: Page, address: str) -> None:
+    page.goto(address)
+    choose(page, read_template(TEMPLATE))
+    mine = row(page, UNET)
+    error = {"code": "SERVER_ERROR", "message": "503"}
+    page.evaluate(TELL, [download("failed", UNET, error=error)])
+    mine.locator("[data-testid='model-resolver-other-source']").focus()
+    page.keyboard.press("Enter")
+    expect(mine.locator("[data-testid='model-resolver-other-source']")).to_have_count(0)
+    page.keyboard.press("Tab")
+    expect(mine.locator("[data-testid='model-resolver-retry']")).to_be_focused()

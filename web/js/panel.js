@@ -112,9 +112,36 @@ export class ModelResolverPanel extends HTMLElement {
     if (!this.store?.i18n.loaded && this.store?.state.phase !== 'failed') return
     const context = contextOf(this.store)
     const rows = (this.rows = keepUnchanged(this.rows, rowsOf(this.store.state)))
+    const place = focusPlace(this.root)
     patch(this.content, panelView(context, rows))
+    keepFocus(place)
     this.announce?.(context, rows)
   }
+}
+
+/**
+ * @param {ShadowRoot} root
+ * @returns {HTMLElement[]} what has the keyboard, and what that is in
+ */
+function focusPlace(root) {
+  const place = []
+  for (let element = root.activeElement; element; element = element.parentElement) place.push(element)
+  return /** @type {HTMLElement[]} */ (place)
+}
+
+/**
+ * A button often goes as soon as it was pressed. The keyboard then stays where it was, and does not start
+ * from the top of the page again.
+ *
+ * @param {HTMLElement[]} place before
+ */
+function keepFocus(place) {
+  const [focused] = place
+  if (!focused || focused.isConnected) return
+  const left = place.find((element) => element.isConnected)
+  if (!left) return
+  left.tabIndex = -1
+  left.focus({ preventScroll: true })
 }
 
 /** @param {string} name */

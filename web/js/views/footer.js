@@ -55,11 +55,13 @@ function mainButton(context, plan) {
         key: 'main',
         type: 'button',
         class: 'button main',
-        disabled: count === 0 || plan.blocked !== null || state.starting,
+        disabled: count === 0 || plan.blocked !== null,
+        // Not disabled: that would take the keyboard away from it.
+        'aria-disabled': state.starting ? 'true' : null,
         'aria-describedby': reason ? 'blocked' : null,
         'aria-busy': state.starting ? 'true' : null,
         'data-testid': 'model-resolver-download-all',
-        onclick: () => store.download()
+        onclick: () => state.starting || store.download()
       },
       count === 0 ? t('main.nothing') : t('main.download', { n: count, size: sizeText(context, plan) })
     )
