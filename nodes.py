@@ -16,6 +16,22 @@ _EXAMPLE = """# folder/name  URL  [SHA-256], one model a line; or the content of
 vae/ae.safetensors https://huggingface.co/Comfy-Org/z_image_turbo/resolve/main/split_files/vae/ae.safetensors"""
 
 
+_STOPPED = ("paused", "completed", "failed", "cancelled")
+
+
+class _AnyType(str):
+    """The type that fits every other. Newer cores know ``*``; older ones only ask whether the types differ
+    (``comfy_execution.validation``), and that this one never does."""
+
+    __slots__ = ()
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+
+_ANY = _AnyType("*")
+
+
 class EnsureModels:
     """Fetches the models a workflow needs before it goes on.
 
@@ -31,25 +47,32 @@ class EnsureModels:
     )
     FUNCTION = "ensure"
     OUTPUT_NODE = True
-    RETURN_TYPES = ("*",)
+    RETURN_TYPES = (_ANY,)
     RETURN_NAMES = ("value",)
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {"models": ("STRING", {"multiline": True, "default": "", "placeholder": _EXAMPLE})},
-            "optional": {"value": ("*", {})},
+            "optional": {"value": (_ANY, {})},
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
     @classmethod
-    def IS_CHANGED(cls, models: str, **_: Any) -> str:
-        """Which files are here: ComfyUI runs the node again when that changes."""
+    def IS_CHANGED(cls, models: str | None, **_: Any) -> str | float:
+        """Which files are here: ComfyUI runs the node again when that changes. ``models`` is None where
+        another node states them: then it runs each time, as it does when they cannot be read."""
+        from .resolver.errors import BadInput
         from .resolver.lockfile import LockFile
         from .resolver.model_list import parse_list
         from .server_routes import get_resolver
 
-        listed = parse_list(models)
+        listed = None
+        with suppress(BadInput):
+            listed = None if models is None else parse_list(models)
+        if listed is None:
+            # A new one each time: ComfyUI takes one and the same NaN for equal.
+            return float("nan")
         library = get_resolver().library.snapshot()
         places = (
             [(model.folder, model.name) for model in listed.models]
@@ -60,12 +83,17 @@ class EnsureModels:
         return ",".join(f"{file.size}:{file.modified}" if file else "-" for file in files)
 
     def ensure(self, models: str, value: Any = None, unique_id: str | None = None) -> tuple[Any]:
+        from .resolver.errors import ResolverError
         from .resolver.lockfile import LockFile
         from .resolver.model_list import parse_list
         from .server_routes import get_resolver
 
-        listed = parse_list(models)
-        resolver = get_resolver()
+        try:
+            listed = parse_list(models)
+            resolver = get_resolver()
+        except ResolverError as error:
+            # ComfyUI shows the class with its module, which is a path: one that everybody knows.
+            raise RuntimeError(error.message) from None
         if isinstance(listed, LockFile):
             items = _missing_of_lock(resolver, listed)
         else:
@@ -96,7 +124,7 @@ def _fetch(resolver: Resolver, items: list[DownloadItem], unique_id: str | None)
     from .resolver.fetch import fetch
 
     show, stop_if_interrupted = _progress(unique_id), _interruption()
-    before = {download.id for download in resolver.engine.submit(resolver.downloads.list()).result()}
+    running = {download.id for download in _downloads(resolver) if download.status not in _STOPPED}
     state: dict[str, Download] = {}
     try:
         for download in resolver.engine.iterate(lambda: fetch(resolver, items)):
@@ -108,15 +136,35 @@ def _fetch(resolver: Resolver, items: list[DownloadItem], unique_id: str | None)
         raise RuntimeError(_refusal(error, items)) from None
     except BaseException:
         # The run was cancelled: keep what has come, so that the next run goes on from there. What
-        # somebody else had begun goes on, and one that has just ended cannot be paused.
-        for name in state.keys() - before:
-            with suppress(Conflict):
-                resolver.engine.submit(resolver.downloads.pause(name)).result()
+        # somebody else has running goes on, and one that has just ended cannot be paused. They are looked
+        # up: more may have begun than were told of.
+        places = _places(items)
+        for download in _downloads(resolver):
+            if (download.folder, download.filename) in places and download.id not in running:
+                with suppress(Conflict):
+                    resolver.engine.submit(resolver.downloads.pause(download.id)).result()
         raise
     failed = [download for download in state.values() if download.status != "completed"]
     if failed:
         reasons = [f"{d.folder}/{d.filename}: {d.error.message if d.error else d.status}" for d in failed]
         raise RuntimeError("\n".join(["Not all models could be fetched.", *reasons]))
+
+
+def _downloads(resolver: Resolver) -> list[Download]:
+    return resolver.engine.submit(resolver.downloads.list()).result()
+
+
+def _places(items: list[DownloadItem]) -> set[tuple[str, str]]:
+    """Folder and name of each as the queue writes them."""
+    from .resolver.errors import UnsafeName
+    from .resolver.host import canonical_folder
+    from .resolver.names import parse_model_name
+
+    places = set()
+    for item in items:
+        with suppress(UnsafeName):
+            places.add((canonical_folder(item.folder), parse_model_name(item.filename)))
+    return places
 
 
 def _refusal(error: ResolverError, items: list[DownloadItem]) -> str:

@@ -99,5 +99,7 @@ def test_it_takes_a_lock_file_and_does_not_take_another_file_for_the_locked_one(
 def test_it_says_what_is_wrong(comfyui: ComfyHostProcess, models: str, text: str) -> None:
     history = run(comfyui, models)
     assert history["status"]["status_str"] == "error"
-    assert text in str(history["status"]["messages"])
+    told = dict(history["status"]["messages"])["execution_error"]
+    assert text in told["exception_message"]
+    assert told["exception_type"] == "RuntimeError", "ComfyUI shows it: no class of ours, with the path to us"
     assert not comfyui.model_path("vae/x.safetensors").exists()

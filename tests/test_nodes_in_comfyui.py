@@ -17,8 +17,9 @@ from demo.world import World
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 URL = "https://huggingface.co/o/r/resolve/main/vae/big.safetensors"
+OTHER = "https://huggingface.co/o/r/resolve/main/vae/other.safetensors"
 SIZE = 6_000_000
-WORLD = World.for_urls([URL], sizes=SIZE)
+WORLD = World.for_urls([URL, OTHER], sizes=SIZE)
 
 
 class Interrupted(BaseException):
@@ -131,3 +132,66 @@ def test_cancelling_the_run_keeps_what_has_come_for_the_next(
     ensure(URL)
     assert min(done for _, done, _ in shown) >= kept, "it goes on from there"
     assert (resolver.host.root / "models/vae/big.safetensors").stat().st_size == SIZE
+
+
+def test_cancelling_again_keeps_it_again(
+    resolver: Any,
+    ensure: Callable[..., Any],
+    shown: list[tuple[str, int, int]],
+    cancel: Callable[[Callable[[], bool]], None],
+) -> None:
+    for quarter in (1, 2, 3):
+        cancel(lambda: any(done > SIZE * quarter // 4 for _, done, _ in shown))  # noqa: B023
+        with pytest.raises(Interrupted):
+            ensure(URL)
+        (download,) = resolver.engine.submit(resolver.downloads.list()).result()
+        assert download.status == "paused", f"after {quarter} quarters"
+
+
+def test_cancelling_at_once_leaves_none_of_several_going(
+    resolver: Any, ensure: Callable[..., Any], cancel: Callable[[Callable[[], bool]], None]
+) -> None:
+    def begun() -> bool:
+        return bool(resolver.engine.submit(resolver.downloads.list()).result())
+
+    cancel(begun)
+    with pytest.raises(Interrupted):
+        ensure(f"{URL}\n{OTHER}")
+    downloads = resolver.engine.submit(resolver.downloads.list()).result()
+    assert [download.status for download in downloads] == ["paused", "paused"]
+
+
+def test_cancelling_leaves_going_what_somebody_else_has_running(
+    resolver: Any, ensure: Callable[..., Any], cancel: Callable[[Callable[[], bool]], None]
+) -> None:
+    item = {"folder": "vae", "filename": "big.safetensors", "url": URL}
+    resolver.engine.submit(resolver.downloads.submit([resolver_item(resolver, item)])).result()
+    cancel(lambda: True)
+    with pytest.raises(Interrupted):
+        ensure(URL)
+    (download,) = resolver.engine.submit(resolver.downloads.list()).result()
+    assert download.status in ("queued", "active")
+
+
+def resolver_item(resolver: Any, item: dict[str, Any]) -> Any:
+    schemas = sys.modules[type(resolver).__module__.removesuffix("app") + "schemas"]
+    return schemas.DownloadItem(**item)
+
+
+def test_its_value_fits_every_type_in_cores_that_know_no_any_type(pack: Callable[[str], Any]) -> None:
+    """Up to 0.3.64 at least, ``validate_node_input`` lets a link pass if ``not received != wanted``."""
+    node = pack("nodes").EnsureModels
+    wanted, returned = node.INPUT_TYPES()["optional"]["value"][0], node.RETURN_TYPES[0]
+    for other in ("IMAGE", "UPSCALE_MODEL", ["a", "b"]):
+        assert (other != wanted, returned != other) == (False, False)
+    assert (wanted, returned) == ("*", "*"), "what the editor gets to see"
+
+
+def test_a_list_that_cannot_be_read_beforehand_makes_it_run(
+    resolver: Any, pack: Callable[[str], Any]
+) -> None:
+    node = pack("nodes").EnsureModels
+    for models in (None, "no list at all"):
+        # Lists, as ComfyUI keeps the answers: in them one and the same NaN is equal to itself.
+        assert [node.IS_CHANGED(models)] != [node.IS_CHANGED(models)]
+    assert [node.IS_CHANGED(URL)] == [node.IS_CHANGED(URL)]

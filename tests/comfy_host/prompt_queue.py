@@ -139,7 +139,7 @@ class PromptRun:
                     "node_type": node["class_type"],
                     "executed": list(self._results),
                     "exception_message": str(reason),
-                    "exception_type": type(reason).__name__,
+                    "exception_type": _full_name(type(reason)),
                     "traceback": traceback.format_tb(reason.__traceback__),
                     "current_inputs": {k: [str(v)] for k, v in inputs.items()},
                     "current_outputs": list(self._results),
@@ -186,6 +186,12 @@ class PromptRun:
 
 async def _awaited(result: Any) -> Any:
     return await result
+
+
+def _full_name(kind: type) -> str:
+    """As core shows it: a pack's own class with its module, which for a pack is a path."""
+    within = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return within + kind.__qualname__
 
 
 class _NodeFailed(Exception):

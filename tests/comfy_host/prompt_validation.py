@@ -188,11 +188,13 @@ class _Check:
 def _fits(received: Any, wanted: Any) -> bool:
     """Whether an output's type may feed an input; types that match anything always may."""
     loose = ("*", "COMFY_MATCHTYPE_V3")
-    if received == wanted or received in loose or wanted in loose:
+    # Packs have types that differ from none, which ``==`` does not tell.
+    differs = received != wanted
+    if not differs or received in loose or wanted in loose:
         return True
     if isinstance(received, str) and isinstance(wanted, str):
-        return set(received.split(",")) <= set(wanted.split(","))
-    return isinstance(wanted, list) and received == "COMBO"
+        return bool(set(received.split(",")) & set(wanted.split(",")))
+    return isinstance(received, list) and wanted == "COMBO"
 
 
 def _value(
