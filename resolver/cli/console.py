@@ -1,18 +1,15 @@
-"""What the command line shows: text and progress bars for people, JSON lines for programs."""
+"""What the command line shows: text for people, JSON lines for programs. (Progress: ``progress.py``.)"""
 
 from __future__ import annotations
 
 import json
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
-
-from tqdm import tqdm
 
 from .. import schemas
 from ..errors import ResolverError
+from .progress import human_size
 
 _MARKS = {"present": "ok", "elsewhere": "elsewhere", "missing": "missing"}
 _EVIDENCE = {
@@ -29,17 +26,6 @@ _NEEDS = {
     "token": "an access token is needed (CMR_HF_TOKEN or CMR_CIVITAI_API_KEY)",
     "allowed_host": "its host must be added to CMR_ALLOWED_HOSTS",
 }
-
-
-def human_size(size: float | None) -> str:
-    """``1536`` -> ``1.5 KiB``; a question mark where it is unknown."""
-    if size is None:
-        return "?"
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
 
 
 class Console:
@@ -136,69 +122,3 @@ class Console:
             error = download.error
             reason = f"{error.message} [{error.code}]" if error else ""
             self.note(f"  {download.status:<9}  {place}  {reason}")
-
-    @contextmanager
-    def progress(self) -> Iterator[Callable[[schemas.Download], None]]:
-        """A function that shows the newest state of a download: bars on a terminal, now and then a line
-        elsewhere."""
-        if not sys.stderr.isatty():
-            yield _Lines().show
-            return
-        bars = _Bars()
-        try:
-            yield bars.show
-        finally:
-            bars.close()
-
-
-class _Bars:
-    """One tqdm bar for each download."""
-
-    def __init__(self) -> None:
-        self._bars: dict[str, tqdm[Any]] = {}
-
-    def show(self, download: schemas.Download) -> None:
-        bar = self._bars.get(download.id)
-        if bar is None:
-            bar = self._bars[download.id] = tqdm(
-                desc=_shortened(download.filename),
-                total=download.size,
-                unit="B",
-                unit_scale=True,
-                unit_divisor=1024,
-                position=len(self._bars),
-            )
-        if download.size is not None:
-            bar.total = download.size
-        bar.n = download.size if download.status == "completed" and download.size else download.received
-        bar.set_postfix_str(download.status if download.status != "active" else "", refresh=False)
-        bar.refresh()
-
-    def close(self) -> None:
-        for bar in self._bars.values():
-            bar.close()
-
-
-class _Lines:
-    """Progress for logs: a line when a download starts, and then at most one every ten seconds."""
-
-    def __init__(self) -> None:
-        self._next: dict[str, float] = {}
-
-    def show(self, download: schemas.Download) -> None:
-        now = time.monotonic()
-        if download.status != "active" or now < self._next.get(download.id, 0.0):
-            return
-        self._next[download.id] = now + 10.0
-        line = (
-            f"{human_size(download.received)} of {human_size(download.size)}, {human_size(download.speed)}/s"
-        )
-        print(f"  fetching   {download.folder}/{download.filename}  {line}", file=sys.stderr, flush=True)
-
-
-def _shortened(name: str, width: int = 36) -> str:
-    """A long name with its middle left out, padded, so that bars stand below each other."""
-    if len(name) > width:
-        half = (width - 1) // 2
-        name = f"{name[:half]}…{name[-half:]}"
-    return f"{name:<{width}}"

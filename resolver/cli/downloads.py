@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .. import schemas
 from ..errors import BadInput
 from .console import Console
+from .progress import progress, step_of
 from .session import INCOMPLETE, OK, Commands, open_resolver
 
 if TYPE_CHECKING:
@@ -47,11 +48,11 @@ def fetch_all(resolver: Resolver, items: Sequence[schemas.DownloadItem], console
     from ..fetch import fetch
 
     final: dict[str, schemas.Download] = {}
-    with console.progress() as show:
+    with progress() as show:
         for download in resolver.engine.iterate(lambda: fetch(resolver, items)):
             if download is not None:
                 final[download.id] = download
-                show(download)
+                show(step_of(download))
     for download in final.values():
         if console.as_json:
             console.json({"download": download.model_dump(mode="json")})

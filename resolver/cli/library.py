@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from ..errors import BadInput
-from .console import Console, human_size
+from .console import Console
+from .progress import Step, human_size, progress, reading
 from .session import INCOMPLETE, OK, Commands, open_resolver
 
 if TYPE_CHECKING:
     from ..app import Resolver
-
-_LINE_SECONDS = 10.0
-
-Show = Callable[[int, int, str], None]
-"""Gets the bytes read, those there are in all, and a word on the state."""
 
 
 def add_commands(commands: Commands) -> None:
@@ -68,10 +59,11 @@ def _hash(resolver: Resolver, folder: str | None, arguments: argparse.Namespace,
     hashing = resolver.hashing
     # This process is there for the run, so nobody goes on with it unasked.
     hashing.start(folder, lasting=False)
-    with _progress() as show:
+    with progress(at_once=False) as show:
         while not hashing.wait(0.25):
             now = hashing.progress()
-            show(now.bytes_done, now.bytes_total, now.state if now.state != "running" else "")
+            state = now.state if now.state != "running" else ""
+            show(Step("read", now.bytes_done, now.bytes_total, note=state))
     ended = hashing.progress()
     if console.as_json:
         console.json({"hashing": resolver.hashing_state().model_dump(mode="json")})
@@ -86,14 +78,7 @@ def _verify(resolver: Resolver, folder: str | None, arguments: argparse.Namespac
     files = resolver.library.snapshot().files(folder)
     total = sum({file.path: file.size for file in files}.values())
     counts = dict.fromkeys(("ok", "sound", "damaged", "unreadable"), 0)
-    read = 0
-    with _progress() as show:
-
-        def turn(count: int) -> None:
-            nonlocal read
-            read += count
-            show(read, total, "")
-
+    with reading(total) as turn:
         for found in verify(files, resolver.hashes, resolver.store, turn):
             counts[found.verdict] += 1
             file = found.file
@@ -153,27 +138,3 @@ def _list(resolver: Resolver, files: list[Any], console: Console) -> None:
             console.note(f"{human_size(file.size):>9}  {file.folder}/{file.name}{known}")
     if not console.as_json:
         console.note(f"{len(files)} files, {human_size(sum({f.path: f.size for f in files}.values()))}")
-
-
-@contextmanager
-def _progress() -> Iterator[Show]:
-    """A bar on a terminal, elsewhere a line now and then."""
-    if not sys.stderr.isatty():
-        due = time.monotonic() + _LINE_SECONDS
-
-        def line(done: int, total: int, state: str) -> None:
-            nonlocal due
-            if time.monotonic() >= due:
-                due = time.monotonic() + _LINE_SECONDS
-                print(f"  {human_size(done)} of {human_size(total)} {state}", file=sys.stderr, flush=True)
-
-        yield line
-        return
-    with tqdm(unit="B", unit_scale=True, unit_divisor=1024) as bar:
-
-        def draw(done: int, total: int, state: str) -> None:
-            bar.total = total
-            bar.set_postfix_str(state, refresh=False)
-            bar.update(done - bar.n)
-
-        yield draw

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from .. import lockfile
 from ..errors import BadInput, Conflict
-from .console import Console, human_size
+from .console import Console
 from .downloads import fetch_all
 from .inputs import Reading, add_files
-from .progress import reading
+from .progress import human_size, reading
 from .rewriting import write_new
 from .session import INCOMPLETE, OK, USAGE, Commands, open_resolver
 
