@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.comfy_host.driver import launch_browser
 from tests.guard.sitecustomize import local_only
+from tests.secret_search import has_secret
 
 COMFY_HOST = Path(__file__).parent / "comfy_host"
 GUARD = Path(__file__).parent / "guard"
@@ -34,6 +35,14 @@ def _this_machine_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test, and no program that one starts, looks up another machine's name: none reaches one."""
     monkeypatch.setattr(socket, "getaddrinfo", local_only)
     monkeypatch.setenv("PYTHONPATH", str(GUARD))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_secret_in_any_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No server that any test started has written a token to its log or its output."""
+    yield
+    logs = tmp_path_factory.getbasetemp().rglob("*.log")
+    assert [str(log) for log in logs if has_secret(log.read_text("utf-8", "replace"))] == []
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from PIL import Image, PngImagePlugin
 from demo.hub import Hub, running_hub
 from demo.world import World
 from tests.graphs import metadata, node, widget, workflow
+from tests.secret_search import has_secret
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 EXAMPLE = CHECKOUT / "demo" / "workflows" / "text-to-image.json"
@@ -45,7 +47,7 @@ def environment(hub: Hub | None = None) -> dict[str, str]:
 def run(
     *arguments: str, hub: Hub | None = None, stdin: str = "", **extra: str
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    outcome = subprocess.run(
         [sys.executable, "-m", "resolver", *arguments],
         cwd=CHECKOUT,
         env={**environment(hub), **extra},
@@ -54,6 +56,8 @@ def run(
         text=True,
         timeout=60,
     )
+    assert not has_secret(outcome.stdout + outcome.stderr), "no token is ever shown"
+    return outcome
 
 
 def lines(outcome: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
@@ -76,6 +80,15 @@ def test_analyze_reads_standard_input_and_exits_with_what_it_found(root: Path) -
     (root / "models" / "vae").mkdir()
     (root / "models" / "vae" / "x.safetensors").write_bytes(b"x")
     assert run("analyze", "-", "--comfyui-root", str(root), stdin=json.dumps(present)).returncode == 0
+
+
+def test_analyze_reads_pipes(root: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(EXAMPLE.read_bytes(),), daemon=True)
+    writer.start()
+    outcome = run("analyze", str(pipe), "--comfyui-root", str(root), "--json")
+    assert (outcome.returncode, lines(outcome)[0]["summary"]["total"] > 3) == (1, True)
 
 
 def test_analyze_reads_pictures(root: Path, tmp_path: Path) -> None:
@@ -107,6 +120,9 @@ def test_resolve_without_download_changes_nothing(root: Path, hub: Hub) -> None:
     assert list((root / "models").rglob("*.*")) == []
     unasked = run("resolve", str(EXAMPLE), "--comfyui-root", str(root), "--download", hub=hub)
     assert (unasked.returncode, list((root / "models").rglob("*.*"))) == (1, [])
+    files = (str(EXAMPLE), str(root / "none.json"))
+    unread = run("resolve", *files, "--comfyui-root", str(root), "--download", hub=hub)
+    assert unread.returncode == 2, "what cannot be read weighs more than what nobody agreed to"
 
 
 def test_resolve_downloads_and_a_second_run_finds_nothing_missing(root: Path, hub: Hub) -> None:

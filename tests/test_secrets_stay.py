@@ -18,6 +18,7 @@ from demo.hub import Hub, running_hub
 from demo.world import World
 from resolver.http.table import PREFIX
 from tests.graphs import metadata, node, workflow
+from tests.secret_search import WORD
 from tests.standalone_server import CHECKOUT, Server, serving
 
 URL = "https://huggingface.co/o/r/resolve/main/x.safetensors"
@@ -29,8 +30,6 @@ PLANTED = {
     "CMR_CIVITAI_API_KEY": "PLANTEDcivitaiKey",
     "CMR_REDIS_URL": "redis://me:PLANTED-redis@127.0.0.1:1/0",
 }
-"""All secrets have this word in them, so that one search finds each, however it is cut or encoded."""
-WORD = "PLANTED"
 STORED = "hf_PLANTED_stored"
 IN_URLS = (
     f"{URL}?token=PLANTEDquery",

@@ -59,7 +59,8 @@ class Reading:
                     workflow = read_file(io.BytesIO(sys.stdin.buffer.read()))
                 else:
                     with Path(file).open("rb") as opened:
-                        workflow = read_file(opened)
+                        # A pipe, as of a shell's <(…), cannot be gone back in.
+                        workflow = read_file(opened if opened.seekable() else io.BytesIO(opened.read()))
                 analysis = resolver.analyze(workflow)
             except OSError as error:
                 self._fail(console, file, BadInput(error.strerror or str(error), code="FILE_UNREADABLE"))

@@ -74,9 +74,8 @@ def _resolve(arguments: argparse.Namespace, console: Console) -> int:
             console.plan(wanted, dry_run=arguments.dry_run)
             complete = False
         elif wanted:
-            if not arguments.yes and not console.confirm(wanted):
-                return INCOMPLETE
-            complete = fetch_all(resolver, wanted, console) and complete
+            agreed = arguments.yes or console.confirm(wanted)
+            complete = agreed and fetch_all(resolver, wanted, console) and complete
         elif complete and not reading.failed:
             console.note("Nothing is missing.")
         if reading.failed:
