@@ -36,8 +36,8 @@ class EnsureModels:
     """Fetches the models a workflow needs before it goes on.
 
     For headless and API users, whose workflow can state what it needs. Any value passes through, so
-    that nodes behind it wait. (ComfyUI refuses a prompt whose loaders name missing files before any node
-    runs: send it to `model-resolver/prompt`, or put the loaders into a prompt of their own.)
+    that nodes behind it wait. (ComfyUI leaves out what depends on loaders of missing files before any node
+    runs: send such a prompt to `model-resolver/prompt`, or send it twice.)
     """
 
     CATEGORY = "loaders"
