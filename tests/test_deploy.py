@@ -131,6 +131,22 @@ def process(checkout: Path) -> int:
     return int((checkout / ".deploy" / "server.pid").read_text())
 
 
+def fetch_example(checkout: Path, root: Path, directory: Path, hub: Hub, world: World, **extra: str) -> None:
+    """``resolve --download`` with the installed program, in ``directory``; all models must arrive."""
+    resolve = subprocess.run(
+        [checkout / ".deploy/venv/bin/comfy-model-resolver", "resolve", EXAMPLE, "--download", "--yes"],
+        cwd=directory,
+        env=environment(CMR_COMFYUI_ROOT=str(root), CMR_DISK_RESERVE="1MB", **hub.environment(), **extra),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert resolve.returncode == 0, resolve.stderr
+    landed = [check(link, root, world) for link in model_links(load_workflow(EXAMPLE))]
+    assert [row for row in landed if row.problem] == []
+    assert sum(row.size is not None for row in landed) >= 3
+
+
 def test_prod_serves_and_the_installed_program_fetches_a_workflows_models(
     stopped: Path, tmp_path: Path, hub: Hub, world: World
 ) -> None:
@@ -142,18 +158,7 @@ def test_prod_serves_and_the_installed_program_fetches_a_workflows_models(
     assert outcome.returncode == 0, outcome.stderr
     assert health(port)["status"] == "ok"
     assert answer(port, "/")[0] == 404, "no page was asked for"
-    resolve = subprocess.run(
-        [stopped / ".deploy/venv/bin/comfy-model-resolver", "resolve", EXAMPLE, "--download", "--yes"],
-        cwd=tmp_path,
-        env=environment(CMR_COMFYUI_ROOT=str(root), CMR_DISK_RESERVE="1MB", **hub.environment()),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert resolve.returncode == 0, resolve.stderr
-    landed = [check(link, root, world) for link in links]
-    assert [row for row in landed if row.problem] == []
-    assert sum(row.size is not None for row in landed) >= 3
+    fetch_example(stopped, root, tmp_path, hub, world)
 
 
 def test_a_second_run_changes_nothing(stopped: Path) -> None:
@@ -279,7 +284,9 @@ def test_dev_serves_the_checkout_itself(stopped: Path) -> None:
         environment_of_make.unlink()
 
 
-def test_a_pod_is_open_to_its_proxy_with_a_token_that_is_shown_once(stopped: Path, tmp_path: Path) -> None:
+def test_a_pod_is_open_to_its_proxy_with_a_token_that_is_shown_once(
+    stopped: Path, tmp_path: Path, hub: Hub, world: World
+) -> None:
     port = free_port()
     pod = {"RUNPOD_POD_ID": POD, "WORKSPACE": str(tmp_path)}
     outcome = deploy(stopped, "runpod", "--port", str(port), **pod)
@@ -297,6 +304,10 @@ def test_a_pod_is_open_to_its_proxy_with_a_token_that_is_shown_once(stopped: Pat
     assert health(port, Host=proxy, Authorization=bearer)["status"] == "ok"
     assert answer(port, path, Host=proxy)[0] == 401
     assert answer(port, path, Host=f"other-{port}.proxy.runpod.net", Authorization=bearer)[0] == 403
+
+    fetch_example(stopped, tmp_path / "ComfyUI", tmp_path, hub, world, RUNPOD_POD_ID=POD)
+    listed = json.loads(answer(port, "/model-resolver/library", Host=proxy, Authorization=bearer)[1])
+    assert len(listed["files"]) >= 3, "the server sees them in /workspace, too"
 
     again = deploy(stopped, "runpod", "--port", str(port), **pod)
     assert (again.returncode, "runs already" in again.stdout) == (0, True)
