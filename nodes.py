@@ -98,7 +98,9 @@ class EnsureModels:
             items = _missing_of_lock(resolver, listed)
         else:
             library = resolver.library.snapshot()
-            items = [item for item in listed if library.find(item.folder, item.filename) is None]
+            here = [(item, library.find(item.folder, item.filename)) for item in listed]
+            _require_contents(resolver, [(item, file.path) for item, file in here if file is not None])
+            items = [item for item, file in here if file is None]
         if items:
             _fetch(resolver, items, unique_id)
         return (value,)
@@ -116,6 +118,30 @@ def _missing_of_lock(resolver: Resolver, lock: LockFile) -> list[DownloadItem]:
     if problems:
         raise RuntimeError("\n".join(["Not all models are as the lock says.", *problems]))
     return [found.item() for found in checked if found.state == "missing"]
+
+
+def _require_contents(resolver: Resolver, files: list[tuple[DownloadItem, str]]) -> None:
+    """Raises for a file whose content is not what its line states. One of unknown hash is read."""
+    from .resolver.library.reading import FileChanged
+    from .resolver.locking import hash_file
+
+    stop_if_interrupted = _interruption()
+    problems = []
+    for item, path in files:
+        if item.sha256 is None:
+            continue
+        try:
+            found = hash_file(resolver, path, lambda read: stop_if_interrupted())
+        except (FileChanged, OSError) as error:
+            problems.append(f"{item.folder}/{item.filename}: {path} cannot be verified: {error}")
+            continue
+        if found != item.sha256.lower():
+            problems.append(
+                f"{item.folder}/{item.filename}: {path} has another content (SHA-256 {found}), and stays. "
+                "Move it away, or correct the line."
+            )
+    if problems:
+        raise RuntimeError("\n".join(["Not all models are as the list says.", *problems]))
 
 
 def _fetch(resolver: Resolver, items: list[DownloadItem], unique_id: str | None) -> None:

@@ -61,6 +61,21 @@ def test_it_fetches_what_is_missing_and_nothing_else(comfyui: ComfyHostProcess, 
     assert landed.read_bytes() == held.content, "a file that went away is fetched again"
 
 
+def test_a_file_of_another_content_than_its_line_states_is_told_and_stays(comfyui: ComfyHostProcess) -> None:
+    held = WORLD.file_at(URL)
+    assert held is not None
+    there = comfyui.model_path("loras/other.safetensors")
+    there.parent.mkdir(parents=True, exist_ok=True)
+    there.write_bytes(b"x" * 500_000)
+    history = run(comfyui, f"loras/other.safetensors {URL} {held.sha256}")
+    assert history["status"]["status_str"] == "error"
+    assert "loras/other.safetensors: " in str(history["status"]["messages"])
+    assert there.read_bytes() == b"x" * 500_000
+    unstated = run(comfyui, f"loras/other.safetensors {URL}")
+    assert unstated["status"]["status_str"] == "success", "no hash, no doubt"
+    there.unlink()
+
+
 def lock(sha256: str) -> str:
     place = {"folder": "vae", "name": "x.safetensors", "size": 500_000}
     model = {**place, "sha256": sha256, "urls": [URL], "licence": None}
