@@ -2,7 +2,7 @@
 
 ComfyUI requires the package ``comfyui-workflow-templates``, whose ``…-json`` part holds the workflows.
 They teach which input loads from which folder (``folders/learned.py``) and are a catalog of models
-with URLs (``sources/templates.py``). Older releases kept everything in one package.
+with URLs (``sources/catalog.py``). Older releases kept everything in one package.
 """
 
 from __future__ import annotations
