@@ -199,3 +199,19 @@ def test_helper_directories_may_vanish_while_parts_are_made(root: Path) -> None:
         thread.join()
     assert errors == []
     assert list(root.iterdir()) == []
+
+
+def test_a_part_that_cannot_be_brought_to_the_disk_is_worth_nothing(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory still shows it whole, and the system would not complain a second time."""
+    source = part(root)
+
+    def fails(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(OSError, match="Input/output error"):
+        publish(source, root, NAME)
+    assert not source.exists()
+    assert not (root / "sub").exists()

@@ -232,6 +232,20 @@ def test_after_a_restart_of_the_machine_only_what_was_synced_counts(
     assert read_log(part, SIZE) == [(0, 100), (200, 300)]
 
 
+def test_what_could_not_be_synced_does_not_count_within_this_boot_either(part: Path) -> None:
+    log = written(part, (0, 100), (200, 300))
+    log.mark(log.count)
+    log.wrote(300, 400)
+    log.doubt()
+    log.wrote(500, 600)
+    log.close()
+    assert read_log(part, SIZE) == [(0, 100), (200, 300), (500, 600)]
+    log = written(part, (0, 100))
+    log.doubt()
+    log.close()
+    assert read_log(part, SIZE) == []
+
+
 def test_a_log_counts_only_for_a_part_of_its_size(part: Path) -> None:
     assert read_log(part, SIZE) is None
     written(part, (0, 100)).close()

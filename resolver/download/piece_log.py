@@ -7,7 +7,7 @@ records of 24 bytes, little-endian:
 ====== ==================================================================================
 bytes  meaning
 ====== ==================================================================================
-0-7    first byte of the range that is in the part file; or 2^64-1: a mark
+0-7    first byte of the range that is in the part file; or 2^64-1: a mark; or 2^64-2: a doubt
 8-15   the byte behind its last one; of a mark: how many records before it are on the disk
 16-19  CRC-32 over the record, begun with the CRC of the record before it (first: the seed)
 20-23  zero
@@ -16,8 +16,10 @@ bytes  meaning
 What is trusted. A range is recorded after it was written to the part. After a crash of this process
 both are in the system's memory, so every record counts. After a crash of the machine (another boot)
 either may be missing, in any order: only records before the last mark count, since a mark is written
-after ``fdatasync`` of the part has returned, every 64 MiB or half a minute (``crew``). Reading
-ends at the first record whose CRC is wrong: a torn one, or what an older log left behind.
+after ``fdatasync`` of the part has returned, every 64 MiB or half a minute (``crew``). Where that
+failed, memory may show what the disk has lost, and the system will not say so again: a doubt is written,
+and what comes before it counts up to the last mark only, within this boot too. Reading ends at the first
+record whose CRC is wrong: a torn one, or what an older log left behind.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from .pieces import Range, Ranges
 _VERSION = 1
 _RECORD = struct.Struct("<QQII")
 _MARK = (1 << 64) - 1
+_DOUBT = _MARK - 1
 _MOST_HEAD = 1024
 
 
@@ -77,11 +80,13 @@ def read_log(part: Path, size: int) -> list[Range] | None:
             break
         if first == _MARK:
             marked = min(end, len(found))
+        elif first == _DOUBT:
+            found[marked:] = [(0, 0)] * (len(found) - marked)
         elif not first < end <= size:
             break
         found.append((first, end))
     trusted = found if same_boot else found[:marked]
-    return list(Ranges(known for known in trusted if known[0] != _MARK))
+    return list(Ranges(known for known in trusted if known[0] < _DOUBT))
 
 
 class PieceLog:
@@ -135,6 +140,11 @@ class PieceLog:
         """The part's bytes that the first ``count`` records speak of are on the disk."""
         assert self._file is not None
         os.write(self._file, self._record(_MARK, count))
+
+    def doubt(self) -> None:
+        """The part's bytes could not be brought to the disk: what was not marked does not count any more."""
+        assert self._file is not None
+        os.write(self._file, self._record(_DOUBT, 0))
 
     def flush(self) -> None:
         """Bring what was written down to the disk."""

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ..errors import UnsafeName
 from ..names import Inside, ModelName, resolve_inside
+from .part import discard_part
 
 _RENAME_NOREPLACE = 1
 # What file systems answer that know no hard links, or kernels that know no renameat2.
@@ -32,11 +33,17 @@ def publish(part: Path, root: Path, name: ModelName) -> Path:
     """Move ``part`` to ``name`` below ``root`` and return that path. What is written is on the disk then.
 
     Raises ``FileExistsError`` if the name is taken (``part`` is kept), ``UnsafeName`` if a link leads
-    out of ``root``, and ``OSError``. A crash leaves the part, or the file, or both as one.
+    out of ``root``, and ``OSError`` (where the part cannot be brought to the disk, it is gone then). A crash
+    leaves the part, or the file, or both as one.
     """
     inside = resolve_inside(root, name)
     target = inside.target
-    _sync_file(part)
+    try:
+        _sync_file(part)
+    except OSError:
+        # Memory may still show what the disk has lost, and the next sync would not say so again.
+        discard_part(part)
+        raise
     if sys.platform == "win32":
         target.parent.mkdir(parents=True, exist_ok=True)
         resolve_inside(root, name)

@@ -356,7 +356,8 @@ class _Errand:
         """Keep what has arrived, with what it is of, if it can be gone on with; else nothing."""
         row = self.row
         try:
-            if part.length and (row.sha256 is not None or self._etag is not None):
+            can_be_told = row.sha256 is not None or self._etag is not None
+            if can_be_told and part.length and os.path.exists(part.path):
                 state = PartState(self._etag, row.size, boot_id())
                 write_sidecar(part.path, Sidecar(self._name, row.url, row.sha256, row.size, state))
                 self.kept = part.length
