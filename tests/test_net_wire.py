@@ -324,3 +324,39 @@ async def test_informational_answers_pass_by() -> None:
         target = await target_of(http, server.put("/x", Remote(CONTENT)))
         server.routes["/x"] = act
         assert await fetched(target) == CONTENT[1000:100_000]
+
+
+async def test_an_address_that_cannot_even_be_tried_gives_way_to_the_next() -> None:
+    """As IPv6 where there is none: the system says so at once, not later."""
+    async with FaultServer() as server, client(server.place) as http:
+        target = await target_of(http, server.put("/x", Remote(CONTENT)))
+        # A link-local address without its link leads nowhere.
+        nowhere = (socket.AF_INET6, ("fe80::1", server.port))
+        both = Target(**{**vars(target), "addresses": (nowhere, *target.addresses)})
+        assert await fetched(both) == CONTENT[1000:100_000]
+        with pytest.raises(Broken, match="no connection"):
+            await fetched(Target(**{**vars(target), "addresses": (nowhere,)}))
+
+
+LEFT_BEHIND = {
+    "chunks": (b"Transfer-Encoding: chunked\r\n", b"5\r\nsorry\r\n0\r\n\r\n"),
+    "more than announced": (b"Content-Length: 5\r\n", b"sorryHTTP/1.1 206 OK\r\n"),
+    "until it closes": (b"", b"sorry"),
+}
+
+
+@pytest.mark.parametrize("rest", LEFT_BEHIND)
+async def test_what_is_left_of_an_answer_is_never_taken_for_the_next(rest: str) -> None:
+    headers, body = LEFT_BEHIND[rest]
+
+    async def act(exchange: Any) -> None:
+        await exchange.write(b"HTTP/1.1 503 Busy\r\n" + headers + b"\r\n" + body)
+
+    async with FaultServer(keep_alive=True) as server, client(server.place) as http:
+        target = await target_of(http, server.put("/x", Remote(CONTENT)))
+        server.routes["/x"] = act
+        wire = Wire(target)
+        head, _ = await asyncio.to_thread(fetch, wire, 0, 9)
+        assert head.status == 503
+        assert not wire.can_stay
+        wire.close()

@@ -12,6 +12,7 @@ calls ``hang_up``, from any thread, and the read under way ends.
 from __future__ import annotations
 
 import base64
+import errno
 import http.client
 import os
 import selectors
@@ -39,6 +40,8 @@ _LOOK_SECONDS = 0.1
 _MOST_HEAD = 64 << 10
 _MOST_FIELDS = 100
 KEEP_SECONDS = 15.0
+# On Windows, "would block" (10035) means that it is on its way.
+_CONNECTING = frozenset({0, errno.EINPROGRESS, errno.EWOULDBLOCK, 10035})
 
 
 @dataclass(frozen=True)
@@ -107,8 +110,13 @@ class Wire:
         with _breaking():
             self._stream.sendall(_request(self._request_target(), self._host(), sent))
             head = self._read_head()
-        self._may_stay = head.headers.get("Connection", "").lower() != "close"
         self._left = head.content_length or 0
+        # A body without a length would be taken for the next answer.
+        self._may_stay = (
+            head.content_length is not None
+            and "Transfer-Encoding" not in head.headers
+            and "close" not in head.headers.get("Connection", "").lower()
+        )
         return head
 
     def recv_into(self, view: memoryview) -> int:
@@ -138,7 +146,8 @@ class Wire:
     @property
     def can_stay(self) -> bool:
         """Whether another range may be asked for on it: the last body was read to its end."""
-        return self._socket is not None and not self._hung_up and self._may_stay and not self._left
+        read = self._may_stay and not self._left and not self._rest
+        return self._socket is not None and not self._hung_up and read
 
     def hang_up(self) -> None:
         """End whatever goes on. From any thread."""
@@ -190,7 +199,8 @@ class Wire:
         stream = socket.socket(family, socket.SOCK_STREAM)
         try:
             stream.setblocking(False)
-            stream.connect_ex(address)
+            if (number := stream.connect_ex(address)) not in _CONNECTING:
+                raise Broken(f"no connection ({os.strerror(number).lower()})")
             deadline = time.monotonic() + _CONNECT_SECONDS
             with selectors.DefaultSelector() as selector:
                 selector.register(stream, selectors.EVENT_WRITE)
