@@ -180,10 +180,12 @@ class Store:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                # Also after a commit that failed, or none would ever begin again; some end it themselves.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
 
     def query(self, statement: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
         """The rows of a SELECT, for who keeps a table of their own."""
