@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from resolver.download import crew, piece_log, pieces
 from resolver.download.governor import Governor
+from resolver.download.hosts import Hosts
+from resolver.download.limiter import BandwidthLimiter
+from resolver.download.origins import Content
+from resolver.download.part import PartFile
+from resolver.download.retries import RetryPolicy
+from resolver.download.trailing import TrailingHash
+from resolver.net.wire import Wire, WirePool
 from resolver.priority import BESIDE_THE_HOST
-from tests.download_fixtures import item, model, running
-from tests.fault_server import FaultServer, Remote
+from tests.download_fixtures import item, model, running, sha256
+from tests.fault_server import Exchange, FaultServer, Remote
 
 MIB = 1 << 20
 CONTENT = model(24_000_000)
+OTHER = model(24_000_000, seed="other")
 KNOWN = {"size": len(CONTENT)}
+HASHED = {**KNOWN, "sha256": sha256(CONTENT)}
+NAME = "sub/model.safetensors"
 
 
 @pytest.fixture
@@ -45,6 +60,7 @@ async def test_threads_that_fetch_and_hash_give_way_to_the_hosts_loop(
     tmp_path: Path, server: FaultServer
 ) -> None:
     remote = Remote(CONTENT, piece=65_536, pause=0.005)
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     async with running(tmp_path, server.place) as bench:
         (download,) = await bench.queue.submit([item(server.put("/x", remote), **KNOWN)])
         await bench.under_way(download, MIB)
@@ -55,7 +71,7 @@ async def test_threads_that_fetch_and_hash_give_way_to_the_hosts_loop(
         }
         await bench.queue.cancel(download.id)
     assert niceness == dict.fromkeys(("model-resolver fetch", "model-resolver hash"), BESIDE_THE_HOST)
-    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == 0, "the loop's own is as it was"
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own, "the loop's own is as it was"
 
 
 async def test_connections_that_do_not_pay_leave(
@@ -81,3 +97,173 @@ async def test_connections_that_do_not_pay_leave(
         ended = await bench.ended(download)
     assert ended.status == "completed"
     assert two.received < len(CONTENT) * 3 // 4, "not only because there is nothing left to do"
+
+
+async def test_whoever_is_cancelled_while_a_thread_ends_is_cancelled() -> None:
+    """Else a pause or a cancel at that moment would wait for the end of the download."""
+    for turns in range(6):
+        waiting = _crew()
+        task = asyncio.ensure_future(waiting._next())
+        await asyncio.sleep(0.01)
+        waiting._event.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if task.cancel():
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+
+def _crew() -> crew.Crew:
+    nobody: Any = SimpleNamespace()
+    return crew.Crew(
+        nobody,
+        BandwidthLimiter(None),
+        Hosts(1),
+        RetryPolicy(),
+        name="x",
+        content=Content(1, None, None),
+        origins=[],
+        most=1,
+        silence=1.0,
+        on_progress=lambda received, connections: None,
+    )
+
+
+def test_a_front_that_is_told_late_takes_nothing_back(tmp_path: Path) -> None:
+    """Two threads may finish their pieces in one order and say so in the other."""
+    part = PartFile(tmp_path / ".model-resolver" / ".git" / "x.part")
+    part.open()
+    part.write(CONTENT)
+    trailing = TrailingHash(part, len(CONTENT))
+    ended = threading.Event()
+    trailing.advance(len(CONTENT))
+    trailing.advance(MIB)
+    trailing.start(ended.set)
+    assert ended.wait(10)
+    trailing.stop()
+    part.close()
+    assert trailing.hexdigest == sha256(CONTENT)
+
+
+async def test_kept_connections_that_all_die_when_they_are_asked_are_replaced(tmp_path: Path) -> None:
+    """As where a router forgot them: they look alive until then."""
+    remote = Remote(CONTENT, piece=65_536, pause=0.005)
+    is_old: set[Any] = set()
+
+    async def act(exchange: Exchange) -> None:
+        if exchange.writer in is_old:
+            exchange.drop()
+        else:
+            await remote(exchange)
+
+    async with FaultServer(keep_alive=True) as keeping, running(tmp_path, keeping.place) as bench:
+        url = keeping.put("/x", act)
+        assert (await bench.fetch(url, "a.safetensors", **KNOWN)).status == "completed"
+        kept = [wire for _, wire in bench.client.wires._kept]
+        assert len(kept) >= 3
+        is_old.update(exchange.writer for exchange in keeping.requests)
+        second = await bench.fetch(url, "b.safetensors", **KNOWN)
+        assert (second.status, second.error) == ("completed", None)
+
+
+class SlowSync:
+    """The part's sync begins and waits; then it does its work, or raises ``error``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, error: OSError | None = None) -> None:
+        self.may_end = threading.Event()
+        self._error = error
+        self._real = PartFile.sync
+        monkeypatch.setattr(crew, "_SYNC_BYTES", MIB)
+        monkeypatch.setattr(PartFile, "sync", lambda part: self(part))
+
+    def __call__(self, part: PartFile) -> None:
+        assert self.may_end.wait(20)
+        if self._error is not None:
+            raise self._error
+        self._real(part)
+
+
+async def test_a_pause_while_the_disk_is_slow_waits_until_nobody_touches_the_part(
+    tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sync = SlowSync(monkeypatch)
+    async with running(tmp_path, server.place) as bench:
+        url = server.put("/x", Remote(CONTENT, piece=65_536, pause=0.002))
+        (download,) = await bench.queue.submit([item(url, **KNOWN)])
+        await bench.under_way(download, len(CONTENT))
+        await asyncio.sleep(0.3)  # All is here and hashed; only the sync is still at work.
+        pausing = asyncio.ensure_future(bench.queue.pause(download.id))
+        await asyncio.sleep(0.2)
+        assert not pausing.done()
+        sync.may_end.set()
+        assert (await pausing).status == "paused"
+        await bench.queue.resume(download.id)
+        assert (await bench.ended(download)).status == "completed"
+        assert bench.files() == {NAME: CONTENT}
+    assert caplog.records == []
+
+
+async def test_what_a_disk_could_not_write_is_neither_published_nor_trusted(
+    tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system tells of it once: a sync that follows would succeed."""
+    with monkeypatch.context() as patch:
+        sync = SlowSync(patch, OSError(errno.EIO, os.strerror(errno.EIO)))
+        remote = Remote(CONTENT, piece=65_536, pause=0.002)
+        async with running(tmp_path, server.place) as bench:
+            (download,) = await bench.queue.submit([item(server.put("/x", remote), **HASHED)])
+            await bench.under_way(download, len(CONTENT))
+            await asyncio.sleep(0.3)
+            sync.may_end.set()
+            failed = await bench.ended(download)
+            assert (failed.status, failed.error and failed.error.code) == ("failed", "DISK_ERROR")
+            assert bench.files() == {}
+    served = remote.served
+    async with running(tmp_path, server.place) as bench:
+        await bench.queue.retry(download.id)
+        assert (await bench.ended(download)).status == "completed"
+        assert bench.files() == {NAME: CONTENT}
+    assert remote.served - served >= len(CONTENT), "nothing of it counted"
+
+
+async def test_a_mirror_that_lies_to_the_very_end_is_not_asked_again(
+    tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connections end after the hash is known."""
+    put = WirePool.put
+
+    def slowly(pool: WirePool, wire: Wire) -> None:
+        time.sleep(0.3)
+        put(pool, wire)
+
+    monkeypatch.setattr(WirePool, "put", slowly)
+    async with FaultServer() as other, running(tmp_path, "127.0.0.1") as bench:
+        honest, liar = (Remote(content, piece=65_536, pause=0.005) for content in (CONTENT, OTHER))
+        url, mirror = server.put("/x", honest), other.put("/m", liar)
+        download = await bench.fetch(url, mirrors=[mirror], **HASHED)
+        assert (download.status, download.error) == ("completed", None)
+        assert bench.files() == {NAME: CONTENT}
+        assert liar.served > MIB
+
+
+async def test_a_mirror_that_sends_more_than_one_byte_to_be_looked_at_is_not_read(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    """All of a file of fifty gigabytes would go into memory."""
+    async with FaultServer() as other, running(tmp_path, "127.0.0.1") as bench:
+        all_of_it = {"Content-Range": f"bytes 0-{len(CONTENT) - 1}/{len(CONTENT)}"}
+        sent = 0
+
+        async def everything(exchange: Exchange) -> None:
+            nonlocal sent
+            await exchange.head(206, {**all_of_it, "Content-Length": len(CONTENT)})
+            for start in range(0, len(CONTENT), 65_536):
+                await exchange.write(CONTENT[start : start + 65_536])
+                sent += 65_536
+                await asyncio.sleep(0.005)
+
+        url = server.put("/x", Remote(CONTENT, piece=65_536, pause=0.01))
+        download = await bench.fetch(url, mirrors=[other.put("/m", everything)], **HASHED)
+        assert download.status == "completed"
+        assert bench.files() == {NAME: CONTENT}
+        assert 0 < sent < 4 * MIB

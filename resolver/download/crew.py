@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from ..errors import DownloadError, ResolverError
 from ..net.client import HttpClient
@@ -23,7 +24,7 @@ from .part import PartFile
 from .piece_log import PieceLog
 from .pieces import Pieces
 from .retries import RetryPolicy
-from .threads import in_thread
+from .threads import in_thread, settle
 from .trailing import TrailingHash
 
 log = logging.getLogger(__name__)
@@ -112,10 +113,13 @@ class Crew:
             self._work.hash.start(self._wake)
             self._work.hash.advance(pieces.front)
             await self._run()
-            return self._work.hash.hexdigest
         finally:
-            await self._dismiss()
-            self._on_progress(pieces.received, 0)
+            # To its end, even if cancelled (once more) meanwhile: the file is closed afterwards.
+            await settle(asyncio.ensure_future(self._dismiss()))
+        if self._syncing is not None:
+            # The system tells of bytes that it could not write once, and only whoever asks for it.
+            self._syncing.result()
+        return self._work.hash.hexdigest
 
     async def _run(self) -> None:
         work = self._work
@@ -136,10 +140,12 @@ class Crew:
 
     async def _next(self) -> None:
         """Until a thread ends, or a tick has passed."""
+        # Not ``wait_for``: before Python 3.12 it forgets to be cancelled where it ends at that moment.
+        tick = asyncio.get_running_loop().call_later(_TICK_SECONDS, self._event.set)
         try:
-            await asyncio.wait_for(self._event.wait(), _TICK_SECONDS)
-        except asyncio.TimeoutError:
-            return
+            await self._event.wait()
+        finally:
+            tick.cancel()
         self._event.clear()
 
     # --- who works ------------------------------------------------------------------------------
@@ -217,7 +223,8 @@ class Crew:
             fetcher = self._ended.pop(0)
             origin = fetcher.origin
             self._fetchers.remove(fetcher)
-            self._leaving -= fetcher.is_leaving
+            with self._work.lock:
+                self._leaving -= fetcher.is_leaving
             origin.workers -= 1
             origin.received += fetcher.received
             host = fetcher.target.url.host
@@ -358,7 +365,12 @@ class Crew:
         work = self._work
         with work.lock:
             count = work.log.count
-        work.part.sync()
+        try:
+            work.part.sync()
+        except OSError:
+            with suppress(OSError), work.lock:
+                work.log.doubt()
+            raise
         with work.lock:
             work.log.mark(count)
         work.log.flush()
@@ -373,12 +385,14 @@ class Crew:
             fetcher.let_go()
         await in_thread(self._join)
         others = [*self._resolving.values(), *([self._syncing] if self._syncing else [])]
-        if others:
-            await asyncio.wait(others)
+        # (What a failed sync means is said where it can be: in ``fill``, and in the log.)
+        await asyncio.gather(*others, return_exceptions=True)
         for fetcher in self._fetchers:
             self._hosts.closed(fetcher.target.url.host)
             fetcher.origin.workers -= 1
+            fetcher.origin.received += fetcher.received
         self._fetchers.clear()
+        self._on_progress(self._work.pieces.received, 0)
 
     def _join(self) -> None:
         for fetcher in self._fetchers:

@@ -128,23 +128,22 @@ class Fetcher(threading.Thread):
         self._read(segment, first)
 
     def _ask(self, first: int, last: int) -> Head:
-        """A kept connection may have been closed by the server meanwhile: then a new one is made, once."""
-        for _ in range(2):
-            if self._wire is None or not self._wire.can_stay:
-                if self._wire is not None:
-                    self._wire.close()
-                self._wire = self._work.wires.get(self.target)
+        """Kept connections may have been closed by the server meanwhile: then a new one is made, once."""
+        while True:
+            wire = self._wire
+            if wire is None or not wire.can_stay:
+                if wire is not None:
+                    wire.close()
+                wire = self._wire = self._work.wires.get(self.target)
             if self._is_over:
                 raise Broken("it was let go")
             self.waits_since = time.monotonic()
             try:
-                return self._wire.ask(first, last, self.origin.etag)
+                return wire.ask(first, last, self.origin.etag)
             except Broken:
-                if self._wire.is_fresh or self._is_over:
+                wire.close()
+                if wire.is_fresh or self._is_over:
                     raise
-                self._wire.close()
-                self._wire = Wire(self.target)
-        raise AssertionError("a new connection is fresh")
 
     def _read(self, segment: Segment, position: int) -> None:
         """Read the body into the buffer and write it, until the segment is done or another's."""

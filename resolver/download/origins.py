@@ -90,6 +90,8 @@ async def resolve(client: HttpClient, origin: Origin, content: Content, name: st
             raise changed("it has another length")
         if not _is_same(remote, etag, content):
             raise changed("it cannot be told whether it is the same")
+        if limits[:2] != (0, 0) or answer.content_length != 1:
+            raise changed("it sends other bytes than those asked for")
         await answer.response.read()
         target = await client.target(answer)
         if not target.can_be_wired:

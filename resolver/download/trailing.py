@@ -23,6 +23,7 @@ class TrailingHash:
         self._part = part
         self._size = size
         self._front = 0
+        self._lock = threading.Lock()
         self._hash = hashlib.sha256()
         self._wake = threading.Event()
         self._stop = False
@@ -37,8 +38,9 @@ class TrailingHash:
         self._thread.start()
 
     def advance(self, front: int) -> None:
-        """Bytes before ``front`` are complete. From any thread."""
-        self._front = front
+        """Bytes before ``front`` are complete. From any thread; what is said late takes nothing back."""
+        with self._lock:
+            self._front = max(self._front, front)
         self._wake.set()
 
     @property
