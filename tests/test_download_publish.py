@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from resolver.download import part as part_module
 from resolver.download import publish as module
 from resolver.download.part import PartFile, discard_part, part_path
 from resolver.download.publish import publish
@@ -215,3 +216,17 @@ def test_a_part_that_cannot_be_brought_to_the_disk_is_worth_nothing(
         publish(source, root, NAME)
     assert not source.exists()
     assert not (root / "sub").exists()
+
+
+def test_space_that_cannot_be_set_aside_is_not_written_to_instead(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on ZFS and many network mounts, where the C library's way would write all of the file first."""
+    monkeypatch.setattr(part_module, "_fallocate", lambda descriptor, size: errno.EOPNOTSUPP)
+    file = PartFile(part_path(root, "1"))
+    file.open()
+    file.reserve(64 << 20)
+    found = os.stat(file.path)
+    file.close()
+    assert found.st_size == 64 << 20
+    assert found.st_blocks * 512 < 1 << 20

@@ -9,10 +9,12 @@ without extensions lists every file it can see, whatever its ending. The stem is
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import os
 import stat
+import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -145,11 +147,8 @@ class PartFile:
         Raises ``OSError``, also where there is not that much space; then it is as long as before.
         """
         length = os.fstat(self._descriptor).st_size
-        allocate = getattr(os, "posix_fallocate", None)
         try:
-            if allocate is None:
-                raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-            allocate(self._descriptor, 0, size)
+            _set_aside(self._descriptor, size)
         except OSError as error:
             os.ftruncate(self._descriptor, length)
             if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV):
@@ -199,6 +198,33 @@ class PartFile:
     def _descriptor(self) -> int:
         assert self._file is not None, "the part file is not open"
         return self._file
+
+
+def _set_aside(descriptor: int, size: int) -> None:
+    """Have the disk keep space for the first ``size`` bytes. Raises ``OSError``: ``EOPNOTSUPP`` if it cannot.
+
+    On Linux by the system's own call: where a file system does not know that (ZFS, NFS before 4.2, FUSE),
+    ``posix_fallocate`` of the GNU C library writes into every block of the file instead.
+    """
+    if sys.platform == "linux":
+        if code := _fallocate(descriptor, size):
+            raise OSError(code, os.strerror(code))
+        return
+    allocate = getattr(os, "posix_fallocate", None)
+    if allocate is None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+    allocate(descriptor, 0, size)
+
+
+def _fallocate(descriptor: int, size: int) -> int:
+    """Linux' ``fallocate``; 0 or an ``errno``."""
+    library = ctypes.CDLL(None, use_errno=True)
+    call = getattr(library, "fallocate64", None) or library.fallocate
+    call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    while call(descriptor, 0, 0, size):
+        if (code := ctypes.get_errno()) != errno.EINTR:
+            return code
+    return 0
 
 
 if hasattr(os, "pwrite"):
