@@ -386,6 +386,22 @@ async def test_a_server_that_asks_to_wait_is_waited_for(tmp_path: Path, server: 
     assert [event.error and event.error.code for event in waiting] == ["SERVER_ERROR"]
 
 
+async def test_what_a_server_asks_of_one_download_holds_for_all(tmp_path: Path, server: FaultServer) -> None:
+    """Else each of many would ask, and be refused, in turn."""
+    act, asked = Failing(REMOTE, answers(429, {"Retry-After": "1"})), []
+
+    async def counted(exchange: Exchange) -> None:
+        asked.append(time.monotonic())
+        await act(exchange)
+
+    act.faults.insert(0, REMOTE)
+    async with running(tmp_path, server.place, max_concurrent_downloads=1) as bench:
+        url = server.put("/x", counted)
+        ends = await asyncio.gather(*(bench.fetch(url, f"{number}.safetensors") for number in range(5)))
+    assert [end.status for end in ends] == ["completed"] * 5
+    assert asked[2] - asked[1] >= 1
+
+
 async def test_the_bandwidth_limit_is_for_all_together(tmp_path: Path, server: FaultServer) -> None:
     content = model(300_000)
     async with running(tmp_path, server.place, bandwidth_limit=600_000) as bench:

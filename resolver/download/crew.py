@@ -36,7 +36,7 @@ _MOST_SILENT = 4
 # What has come is brought to the disk on the way: the last step has little left to wait for then.
 _SYNC_SECONDS, _SYNC_BYTES = 30.0, 64 << 20
 # When every origin wants to be left alone for longer, another download may have our place.
-_PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 20.0
 _MOST_RENEWALS = 2
 # A signed URL has expired, or what it led to has moved: asking where it is now may help.
 _RENEWABLE = frozenset({400, 401, 403, 404, 410})
@@ -302,7 +302,7 @@ class Crew:
             raise next((e for e in errors if isinstance(e, DownloadError) and e.retryable), errors[0])
         now = time.monotonic()
         rest = min(max(origin.not_before - now, self._hosts.rest(origin.host)) for origin in left)
-        if rest > _PATIENCE_SECONDS:
+        if rest > PATIENCE_SECONDS:
             error = left[0].last_error
             raise DownloadError(
                 error.message

@@ -28,6 +28,7 @@ from ..store import DownloadRow, DuplicateDestination, Store
 from . import orphans
 from .claims import Claim
 from .copies import KnownFiles, LocalFirst
+from .hosts import Hosts
 from .journal import Journal, OnEvent
 from .limiter import BandwidthLimiter
 from .model import UNFINISHED, Job, as_download, parts_of
@@ -53,6 +54,8 @@ Jobs = list[Job]
 Rows = list[DownloadRow]
 Parts = list[Part]
 
+# So many may have all their connections at one host; then they share.
+_DOWNLOADS_PER_HOST = 2
 _EVENT_SECONDS = 0.25
 _TICKS_PER_SAVE = 8
 _LOOK_AGAIN_SECONDS = 0.5
@@ -94,9 +97,13 @@ class DownloadQueue:
         self._background: set[asyncio.Task[None]] = set()
         self._submitting = asyncio.Lock()
         self._limiter = BandwidthLimiter(settings.bandwidth_limit)
+        hosts = Hosts(
+            _DOWNLOADS_PER_HOST * settings.connections_per_download, min(10.0, self._retry_policy.most)
+        )
         fetch = transfer or SegmentedTransfer(
             client,
             self._limiter,
+            hosts,
             connections=settings.connections_per_download,
             silence=settings.download_timeout,
             retry_policy=self._retry_policy,
@@ -106,6 +113,7 @@ class DownloadQueue:
             client,
             self._journal,
             self._limiter,
+            hosts,
             local_first.sources,
             self._active,
             reserve=settings.disk_reserve,

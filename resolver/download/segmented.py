@@ -21,7 +21,7 @@ from ..net.faults import error_from_response
 from ..net.probe import content_range, probe, remote_file
 from ..net.wire import KEEP_SECONDS, Target
 from .boot import boot_id
-from .crew import Crew, RangesIgnored
+from .crew import PATIENCE_SECONDS, Crew, RangesIgnored
 from .hosts import Hosts
 from .limiter import BandwidthLimiter
 from .origins import Content, Origin, changed, check_answer
@@ -39,7 +39,6 @@ SMALL = 4 << 20
 
 _TOO_SLOW_SECONDS = 3.0
 _MOST_LEFT_SECONDS = 10.0
-_HOST_CONNECTIONS = 2
 
 
 class _TooSlow(Exception):
@@ -57,6 +56,7 @@ class SegmentedTransfer:
         self,
         client: HttpClient,
         limiter: BandwidthLimiter,
+        hosts: Hosts,
         *,
         connections: int,
         silence: float,
@@ -67,7 +67,7 @@ class SegmentedTransfer:
         self._connections = connections
         self._silence = silence
         self._retry_policy = retry_policy
-        self._hosts = Hosts(_HOST_CONNECTIONS * connections, min(10.0, retry_policy.most))
+        self.hosts = hosts
 
     async def __call__(self, plan: Plan, watcher: Watcher) -> Filled:
         part = PartFile(plan.part)
@@ -84,7 +84,7 @@ class SegmentedTransfer:
         return Crew(
             self._client,
             self._limiter,
-            self._hosts,
+            self.hosts,
             self._retry_policy,
             name=name,
             content=content,
@@ -131,7 +131,7 @@ class _Attempt:
             self._watcher.advanced(size)
             return Filled(size, self._part.sha256, whole=True, resumed=True)
         first_error: DownloadError | UrlRefused | None = None
-        for url in self._plan.urls:
+        for url in sorted(self._plan.urls, key=lambda url: self._rest(url) > 0):
             try:
                 return await self._from(url)
             except (DownloadError, UrlRefused) as error:
@@ -155,7 +155,27 @@ class _Attempt:
                 await self._start_over()
         raise changed("it answers differently every time")
 
+    def _rest(self, url: str) -> float:
+        """Seconds for which the host of ``url`` is to be left alone, whichever download it said that to."""
+        with suppress(UrlRefused):  # which is said when it is asked
+            return self._transfer.hosts.rest(self._client.policy.fetch_url(url).host)
+        return 0.0
+
+    async def _wait_for(self, url: str) -> None:
+        """Until its host may be asked. Raises ``DownloadError`` where another download may have our place."""
+        while (rest := self._rest(url)) > 0:
+            if rest > PATIENCE_SECONDS:
+                host = self._client.policy.fetch_url(url).host
+                raise DownloadError(
+                    f"{host} asks to be left alone for a while.",
+                    code="RATE_LIMITED",
+                    retryable=True,
+                    retry_after=rest,
+                )
+            await asyncio.sleep(rest)
+
     async def _ask(self, url: str) -> Filled:
+        await self._wait_for(url)
         offset = _front(self._kept)
         headers = {}
         wanted = self._range(offset)
@@ -170,7 +190,10 @@ class _Attempt:
                 self._use_ranges = False
                 raise RangesIgnored
             if answer.status not in ((200, 206) if wanted else (200,)):
-                raise error_from_response(answer)
+                error = error_from_response(answer)
+                if error.retry_after:
+                    self._transfer.hosts.failed(answer.url.host, error.retry_after)
+                raise error
             check_answer(answer, self._plan.name)
             if answer.status == 206 and not self._fits(answer, offset):
                 raise _Again

@@ -32,6 +32,7 @@ from ..store import DownloadRow
 from .agreement import agree
 from .boot import boot_id
 from .claims import Claim
+from .hosts import Hosts
 from .journal import Journal
 from .limiter import BandwidthLimiter
 from .model import Job
@@ -62,6 +63,7 @@ class SmallFiles:
         client: HttpClient,
         journal: Journal,
         limiter: BandwidthLimiter,
+        hosts: Hosts,
         sources: Callable[[str, int | None], Sequence[object]],
         active: Callable[[], Iterable[Job]],
         *,
@@ -71,6 +73,7 @@ class SmallFiles:
         self._client = client
         self._journal = journal
         self._limiter = limiter
+        self._hosts = hosts
         self._sources = sources
         self._active = active
         self._reserve = reserve
@@ -114,6 +117,9 @@ class SmallFiles:
         if telling:
             await asyncio.wait(telling)
         job.row.received = errand.kept
+        error = running.exception()
+        if isinstance(error, DownloadError) and error.retry_after:
+            self._hosts.failed(target.url.host, error.retry_after)
         if not running.result():
             if errand.is_wrong:
                 # The careful way may fetch it once more, and no more.
@@ -151,7 +157,8 @@ class SmallFiles:
         if job.failures or job.changes or job.row.received or (job.row.size or 0) > SMALL:
             return None
         # With a limit, bytes are taken by turns: ``segmented`` knows how.
-        return self._client.known_target(job.url) if self._limiter.rate is None else None
+        target = self._client.known_target(job.url) if self._limiter.rate is None else None
+        return None if target is None or self._hosts.rest(target.url.host) else target
 
     async def _watch(self, job: Job, errand: _Errand, running: asyncio.Future[bool]) -> None:
         """Wait for the end of ``running``; hang up where it takes so long that others would help."""
