@@ -71,7 +71,7 @@ class FaultServer:
 
     def __init__(self, *, tls: ssl.SSLContext | None = None, keep_alive: bool = False) -> None:
         self.connections = 0
-        self._keep_alive = keep_alive
+        self.keep_alive = keep_alive
         self.routes: dict[str, Act] = {}
         self.requests: list[Exchange] = []
         self._tls = tls
@@ -132,10 +132,10 @@ class FaultServer:
                     headers = {
                         n.strip().lower(): v.strip() for n, _, v in (li.partition(":") for li in lines)
                     }
-                    exchange = Exchange(method, target, headers, writer, self._keep_alive)
+                    exchange = Exchange(method, target, headers, writer, self.keep_alive)
                     self.requests.append(exchange)
                     await self.routes.get(exchange.path, not_found)(exchange)
-                    if not self._keep_alive:
+                    if not self.keep_alive:
                         break
         finally:
             self._exchanges.discard(task)
@@ -177,7 +177,7 @@ class Remote:
 
     async def __call__(self, exchange: Exchange) -> None:
         first, last = self.limits(exchange)
-        if first > last:
+        if first > last and self._honoured(exchange) is not None:
             await exchange.answer(416, {"Content-Range": f"bytes */{len(self.content)}"})
             return
         await self.begin(exchange, first, last)
@@ -393,5 +393,39 @@ def ignores_if_range(then: Act) -> Act:
     async def act(exchange: Exchange) -> None:
         exchange.headers.pop("if-range", None)
         await then(exchange)
+
+    return act
+
+
+def speaks_http_1_0(remote: Remote) -> Act:
+    """As old servers do: no word of the connection, which is closed after each answer."""
+
+    async def act(exchange: Exchange) -> None:
+        first, last = remote.limits(exchange)
+        said = {**remote.describe(), "Content-Length": last - first + 1}
+        partial = remote.ranges and "range" in exchange.headers
+        if partial:
+            said["Content-Range"] = f"bytes {first}-{last}/{len(remote.content)}"
+        lines = [
+            f"HTTP/1.0 {206 if partial else 200} OK",
+            *(f"{name}: {value}" for name, value in said.items()),
+        ]
+        await exchange.write("\r\n".join((*lines, "", "")).encode())
+        if exchange.method != "HEAD":
+            await remote.body(exchange, remote.content[first : last + 1])
+
+    return act
+
+
+def tells_no_total(remote: Remote) -> Act:
+    """Parts of a file of unknown length (RFC 9110, 14.4); without ``Range`` all of it, until it closes."""
+
+    async def act(exchange: Exchange) -> None:
+        if "range" not in exchange.headers:
+            await closes_without_length(remote)(exchange)
+            return
+        first, last = remote.limits(exchange)
+        said = {**remote.describe(), "Content-Range": f"bytes {first}-{last}/*"}
+        await exchange.answer(206, said, remote.content[first : last + 1])
 
     return act

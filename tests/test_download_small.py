@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from resolver.download import small_files
 from resolver.download.claims import Claim
 from resolver.download.small_files import SMALL
 from resolver.net import client as net_client
+from resolver.net import wire
 from resolver.schemas import Download
 from resolver.store import DownloadRow
 from tests.download_fixtures import Bench, item, model, running, sha256
@@ -96,6 +98,17 @@ async def test_a_second_file_takes_one_request_over_a_connection_that_is_kept(
     assert bench.statuses(more) == IN_ONE_GO
     assert server.connections == connections
     assert [done.id for done in bench.completed][-2:] == [download.id, more.id]
+
+
+async def test_a_connection_that_was_kept_is_closed_though_nothing_else_comes(
+    bench: Bench, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(small_files, "KEEP_SECONDS", -0.8)
+    monkeypatch.setattr(wire, "KEEP_SECONDS", 0.1)
+    right(bench, await fetch(bench, server, REMOTE))
+    assert len(bench.client.wires._kept) == 1
+    await asyncio.sleep(0.5)
+    assert bench.client.wires._kept == []
 
 
 async def test_a_connection_that_the_server_closed_meanwhile_is_replaced(

@@ -145,13 +145,15 @@ class _Attempt:
 
     async def _from(self, url: str) -> Filled:
         """Fetch from ``url`` first. A server that does not go on as agreed is asked anew, for everything."""
-        for _ in range(3):
+        for attempt in range(3):
             try:
                 return await self._ask(url)
             except RangesIgnored:
                 self._use_ranges = False
                 await self._start_over()
             except _Again:
+                # Parts that never fit: some servers know no total, or count from elsewhere.
+                self._use_ranges = self._use_ranges and attempt == 0
                 await self._start_over()
         raise changed("it answers differently every time")
 

@@ -26,7 +26,7 @@ from ..net.client import HttpClient
 from ..net.faults import error_from_response
 from ..net.heads import Head
 from ..net.probe import content_range, remote_file
-from ..net.wire import Broken, Target, Wire, WirePool
+from ..net.wire import KEEP_SECONDS, Broken, Target, Wire, WirePool
 from ..priority import BESIDE_THE_HOST, lower_priority
 from ..store import DownloadRow
 from .agreement import agree
@@ -151,6 +151,8 @@ class SmallFiles:
         if not self._running and self._threads is not None:
             self._threads.shutdown(wait=False)
             self._threads = None
+            # Nobody else may come by to close the connections that were kept.
+            asyncio.get_running_loop().call_later(KEEP_SECONDS + 1, self._client.wires.prune)
 
     def _may_be_small(self, job: Job) -> Target | None:
         """Where to ask for the file of ``job``, if it may be one that belongs here."""
@@ -281,7 +283,7 @@ class _Errand:
     def _check(self, head: Head) -> int:
         """The size of the file, if ``head`` announces all of it. Closes the connection if not."""
         try:
-            if head.is_redirect:
+            if head.is_redirect or head.status == 416:  # so some servers say that a file is empty
                 raise _Unusual
             if head.status not in (200, 206):
                 raise error_from_response(head)
