@@ -376,6 +376,18 @@ async def test_mirrors_of_a_known_hash_share_the_work(tmp_path: Path, server: Fa
         assert other.sent("GET")
 
 
+async def test_a_mirror_that_is_far_slower_drops_out(tmp_path: Path, server: FaultServer) -> None:
+    async with FaultServer() as other:
+        slow = Remote(CONTENT, piece=2048, pause=0.02)
+        mirror = other.put("/m", slow)
+        begun = asyncio.get_running_loop().time()
+        fast = Remote(CONTENT, piece=65_536, pause=0.01)
+        bench, download = await fetch(tmp_path, server, fast, mirrors=[mirror], **HASHED)
+        right(bench, download)
+        assert slow.served > 2048, "it had its chance"
+        assert asyncio.get_running_loop().time() - begun < 8, "alone it takes two seconds, with it fifteen"
+
+
 async def test_a_mirror_of_which_nothing_proves_the_content_is_not_mixed_in(
     tmp_path: Path, server: FaultServer
 ) -> None:

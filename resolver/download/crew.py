@@ -22,7 +22,7 @@ from .limiter import BandwidthLimiter
 from .origins import Content, Origin, choose, resolve
 from .part import PartFile
 from .piece_log import PieceLog
-from .pieces import Pieces
+from .pieces import FAR_SLOWER, Pieces
 from .retries import RetryPolicy
 from .threads import in_thread, settle
 from .trailing import TrailingHash
@@ -35,6 +35,8 @@ _SILENT_SECONDS = 3.0
 _MOST_SILENT = 4
 # What has come is brought to the disk on the way: the last step has little left to wait for then.
 _SYNC_SECONDS, _SYNC_BYTES = 30.0, 64 << 20
+# How often origins are compared, and how long connections to each must have lived since (all together).
+_COMPARE_SECONDS, _LEAST_COMPARED_SECONDS = 2.0, 1.0
 # When every origin wants to be left alone for longer, another download may have our place.
 PATIENCE_SECONDS = 20.0
 _MOST_RENEWALS = 2
@@ -80,6 +82,10 @@ class Crew:
         self._fetchers: list[Fetcher] = []
         self._ended: list[Fetcher] = []
         self._leaving = 0
+        self._looked_at = time.monotonic()
+        self._compared_at = self._looked_at
+        # Of each origin, when they were compared: its seconds, and what it had given.
+        self._by_then: dict[Origin, tuple[float, int]] = {}
         self._resolving: dict[Origin, asyncio.Task[None]] = {}
         self._syncing: asyncio.Task[None] | None = None
         self._synced_at, self._synced_bytes = time.monotonic(), 0
@@ -131,6 +137,7 @@ class Crew:
                 return
             if not work.pieces.is_complete:
                 self._resolve_others()
+                self._compare_origins()
                 self._staff()
                 self._require_hope()
                 self._watch()
@@ -161,7 +168,12 @@ class Crew:
             with work.lock:
                 if not work.pieces.needs_help(now):
                     return
-            ready = [o for o in self._origins if self._hosts.may_connect(o.host, first=not self._fetchers)]
+            ready = [
+                origin
+                for origin in self._origins
+                if self._hosts.may_connect(origin.host, first=not self._fetchers)
+                and not self._is_outpaced(origin)
+            ]
             origin = choose(ready, now)
             if origin is None:
                 return
@@ -177,11 +189,11 @@ class Crew:
     def _may_stay(self, fetcher: Fetcher) -> bool:
         """Called by the threads between two segments."""
         origin = fetcher.origin
-        if origin.error is not None:
+        if origin.error is not None or self._is_outpaced(origin):
             return False
         # Somewhere else a connection would be worth more.
-        idle = any(o.is_ready and not o.failures and o.workers + 1 < origin.workers for o in self._origins)
-        if idle:
+        others = [o for o in self._origins if o.is_ready and not o.failures and not o.is_slow]
+        if any(other.workers + 1 < origin.workers for other in others):
             return False
         with self._work.lock:
             if self._busy(time.monotonic()) - self._leaving > self._governor.wanted:
@@ -214,6 +226,32 @@ class Crew:
                 fetcher.let_go()
             elif segment is not None and not segment.left and now - since > _LOST_SECONDS:
                 fetcher.let_go()
+
+    def _compare_origins(self) -> None:
+        """Every two seconds: one that brings far less for each connection than another drops out."""
+        now = time.monotonic()
+        for origin in self._origins:
+            origin.seconds += origin.workers * (now - self._looked_at)
+        self._looked_at = now
+        if now - self._compared_at < _COMPARE_SECONDS or len(self._origins) < 2:
+            return
+        self._compared_at = now
+        paces = {}
+        for origin in self._origins:
+            given = origin.received + sum(f.received for f in self._fetchers if f.origin is origin)
+            before, given_before = self._by_then.get(origin, (0.0, 0))
+            if origin.seconds - before >= _LEAST_COMPARED_SECONDS:
+                paces[origin] = (given - given_before) / (origin.seconds - before)
+            self._by_then[origin] = origin.seconds, given
+        for origin, pace in paces.items():
+            origin.is_slow = pace * FAR_SLOWER < max(paces.values())
+        for fetcher in self._fetchers:
+            if self._is_outpaced(fetcher.origin):
+                fetcher.let_go()
+
+    def _is_outpaced(self, origin: Origin) -> bool:
+        """Whether the file comes faster without it: what it holds is held up."""
+        return origin.is_slow and any(o.is_ready and not o.failures and not o.is_slow for o in self._origins)
 
     # --- what went wrong ------------------------------------------------------------------------
 

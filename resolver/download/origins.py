@@ -33,7 +33,8 @@ class Origin:
     ``target``: where it lies, once resolved. ``etag``: the validator there. ``workers``: connections to
     it. ``not_before``: clock time until which it is left alone. ``failures``: in a row without a byte.
     ``renewals``: the same of resolving anew. ``received``: bytes it gave. ``last_error``: why it is left
-    alone. ``error``: why it is not used any more.
+    alone. ``error``: why it is not used any more. ``seconds``: how long connections to it have lived, all
+    together. ``is_slow``: each of them brought far less than those to another origin.
     """
 
     url: str = field(repr=False)
@@ -44,6 +45,8 @@ class Origin:
     failures: int = 0
     renewals: int = 0
     received: int = 0
+    seconds: float = 0.0
+    is_slow: bool = False
     ignores_ranges: bool = False
     last_error: DownloadError | None = None
     error: ResolverError | None = None

@@ -25,7 +25,7 @@ _LEAST_HALF = 512 << 10
 _SOON_SECONDS = 0.3
 # When a holder counts as far slower than the others.
 _GRACE_SECONDS = 2.0
-_FAR_SLOWER = 5.0
+FAR_SLOWER = 5.0
 _MOST_HOLDERS = 4
 
 
@@ -180,7 +180,7 @@ class Pieces:
         if not old or not paces:
             return None
         slowest = max(old, key=lambda held: held.seconds_left(now))
-        is_far_slower = slowest.pace(now) * _FAR_SLOWER < median(paces)
+        is_far_slower = slowest.pace(now) * FAR_SLOWER < median(paces)
         return slowest if is_far_slower and slowest.can_be_raced(now) else None
 
     def _slow(self, now: float) -> Segment | None:
