@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import random
 import threading
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,10 +24,11 @@ from resolver.download.origins import Content
 from resolver.download.part import PartFile
 from resolver.download.retries import RetryPolicy
 from resolver.download.trailing import TrailingHash
+from resolver.errors import Conflict
 from resolver.net.wire import Wire, WirePool
 from resolver.priority import BESIDE_THE_HOST
-from tests.download_fixtures import item, model, running, sha256
-from tests.fault_server import Exchange, FaultServer, Remote
+from tests.download_fixtures import Bench, item, model, running, sha256
+from tests.fault_server import Exchange, Failing, FaultServer, Remote, breaks_after
 
 MIB = 1 << 20
 CONTENT = model(24_000_000)
@@ -267,3 +270,31 @@ async def test_a_mirror_that_sends_more_than_one_byte_to_be_looked_at_is_not_rea
         assert download.status == "completed"
         assert bench.files() == {NAME: CONTENT}
         assert 0 < sent < 4 * MIB
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_paused_and_gone_on_with_at_any_moment_it_ends_right(
+    tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    dice = random.Random(seed)
+    monkeypatch.setattr(crew, "_SYNC_BYTES", MIB)
+    monkeypatch.setattr(pieces, "_LEAST_PIECE", MIB // 2)
+    remote = Remote(CONTENT, piece=65_536, pause=0.002)
+    async with running(tmp_path, server.place) as bench:
+        faults = [breaks_after(remote, dice.randrange(MIB)) for _ in range(8)]
+        url = server.put("/x", Failing(remote, *faults))
+        (download,) = await bench.queue.submit([item(url, **HASHED)])
+        for _ in range(15):
+            await asyncio.sleep(dice.choice([0, 0.001, 0.01, 0.05, 0.1]) * dice.random())
+            with suppress(Conflict):  # it has just ended
+                await bench.queue.pause(download.id)
+                await bench.queue.resume(download.id)
+        assert (await bench.ended(download)).status == "completed"
+        assert bench.files() == {NAME: CONTENT}
+        # A connection that is counted for ever would be one less for all that follow.
+        assert not any(hosts_of(bench).values())
+
+
+def hosts_of(bench: Bench) -> dict[str, int]:
+    small_files: Any = bench.queue._small_files
+    return dict(small_files._hosts._open)

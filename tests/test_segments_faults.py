@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from resolver.download import RetryPolicy
 from resolver.download.model import to_come
 from resolver.download.piece_log import log_path
 from resolver.schemas import Download
@@ -196,6 +197,18 @@ async def test_connections_that_all_break_early_bring_it_nevertheless(
     bench, download = await fetch(tmp_path, server, act, **KNOWN)
     right(bench, download)
     assert act.faults, "the honest one was not needed"
+
+
+async def test_connections_that_break_after_a_few_bytes_are_not_made_as_fast_as_they_break(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    async with running(tmp_path, server.place, retry_policy=RetryPolicy(first=0.5, most=1.0)) as bench:
+        url = server.put("/x", always(breaks_after(REMOTE, 100), probe=REMOTE))
+        (download,) = await bench.queue.submit([item(url, **KNOWN)])
+        await bench.under_way(download)
+        await asyncio.sleep(2.5)
+        assert len(server.sent("GET")) < 30
+        assert (await bench.queue.cancel(download.id)).status == "cancelled"
 
 
 @pytest.mark.parametrize("known", [KNOWN, HASHED], ids=["size", "hash"])

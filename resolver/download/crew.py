@@ -35,6 +35,8 @@ _SILENT_SECONDS = 3.0
 _MOST_SILENT = 4
 # What has come is brought to the disk on the way: the last step has little left to wait for then.
 _SYNC_SECONDS, _SYNC_BYTES = 30.0, 64 << 20
+# A connection that breaks before has failed, else we would make them as fast as they break.
+_WORTH_CONNECTING = 16 << 10
 # How often origins are compared, and how long connections to each must have lived since (all together).
 _COMPARE_SECONDS, _LEAST_COMPARED_SECONDS = 2.0, 1.0
 # When every origin wants to be left alone for longer, another download may have our place.
@@ -42,6 +44,11 @@ PATIENCE_SECONDS = 20.0
 _MOST_RENEWALS = 2
 # A signed URL has expired, or what it led to has moved: asking where it is now may help.
 _RENEWABLE = frozenset({400, 401, 403, 404, 410})
+
+
+def _has_paid(fetcher: Fetcher) -> bool:
+    """Whether it brought enough that another one may be made at once."""
+    return fetcher.received >= _WORTH_CONNECTING or (fetcher.failure is None and fetcher.received > 0)
 
 
 class RangesIgnored(Exception):
@@ -267,7 +274,7 @@ class Crew:
             origin.received += fetcher.received
             host = fetcher.target.url.host
             self._hosts.closed(host)
-            if fetcher.received:
+            if _has_paid(fetcher):
                 origin.failures = 0
                 self._hosts.worked(host)
                 if fetcher.target is origin.target:
@@ -302,7 +309,7 @@ class Crew:
         if not error.retryable:
             self._drop(origin, error)
             return
-        if fetcher.received and not isinstance(fetcher.failure, Refused):
+        if _has_paid(fetcher) and not isinstance(fetcher.failure, Refused):
             return  # It broke, as connections do: another one goes on.
         self._hosts.failed(fetcher.target.url.host, error.retry_after)
         if fetcher.generation != origin.failures:
