@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import schemas
-from .host import canonical_folder
+from .host import home_folder
 from .names import to_posix
 from .net.urls import redact
 from .relinking import ReferencesOf
@@ -56,12 +56,14 @@ class Embedding:
     def without_url(self) -> list[str]:
         """The ids of models that take part in a run and that the workflow does not say where to get."""
         stated = {
-            (to_posix(entry.name), canonical_folder(entry.directory or ""))
+            (to_posix(entry.name), home_folder(entry.directory or ""))
             for entry in read_workflow(self.content).embedded()
             if entry.url
         }
         return [
-            model.id for model, _ in self._models if model.active and (model.name, model.folder) not in stated
+            model.id
+            for model, _ in self._models
+            if model.active and (model.name, home_folder(model.folder or "")) not in stated
         ]
 
 

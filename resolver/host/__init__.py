@@ -20,6 +20,12 @@ DEFAULT_EXTENSIONS = frozenset({".ckpt", ".pt", ".pt2", ".bin", ".pth", ".safete
 LEGACY_FOLDERS: Mapping[str, str] = {"unet": "diffusion_models", "clip": "text_encoders"}
 """Former names of folders that ComfyUI still takes (``folder_paths.map_legacy``)."""
 
+GGUF_FOLDERS: Mapping[str, str] = {"unet_gguf": "diffusion_models", "clip_gguf": "text_encoders"}
+"""Folders that list only the ``.gguf`` files of another one's roots, and that other one.
+
+Source: ``nodes.py`` of ComfyUI-GGUF, which makes them whatever was called so before.
+"""
+
 NOT_MODEL_FOLDERS = frozenset({"custom_nodes", "configs", "datasets", "input", "output", "temp", "user"})
 """Names in ComfyUI's folder table under which no model is ever written or looked for."""
 
@@ -27,6 +33,16 @@ NOT_MODEL_FOLDERS = frozenset({"custom_nodes", "configs", "datasets", "input", "
 def canonical_folder(name: str) -> str:
     """``unet`` -> ``diffusion_models``: the name ComfyUI files a folder under."""
     return LEGACY_FOLDERS.get(name, name)
+
+
+def home_folder(name: str) -> str:
+    """``unet_gguf``, ``unet`` -> ``diffusion_models``: the folder whose directories the files lie in.
+
+    By it folders are compared where people speak of places: what a page, a catalog or a workflow's metadata
+    says of a GGUF file is where it goes.
+    """
+    folder = canonical_folder(name)
+    return GGUF_FOLDERS.get(folder, folder)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import BadInput, Conflict
-from . import NOT_MODEL_FOLDERS, FolderSpec, Host, canonical_folder
+from . import NOT_MODEL_FOLDERS, FolderSpec, Host, canonical_folder, home_folder
 
 
 def folder_spec(host: Host, folder: str) -> FolderSpec:
@@ -54,9 +54,10 @@ def writable_roots(host: Host, spec: FolderSpec) -> list[Path]:
     The root the user marked as default, then the root named like the folder (``models/unet`` comes
     first in ``diffusion_models``, yet is not where people look), then ComfyUI's order.
     """
+    directory = home_folder(spec.name).lower()
     candidates = [root for root in spec.roots if is_writable(root) and not is_below(root, host.no_write())]
     return sorted(
-        candidates, key=lambda root: (root != spec.default_root, root.name.lower() != spec.name.lower())
+        candidates, key=lambda root: (root != spec.default_root, root.name.lower() != directory)
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from ..errors import BadInput
-from . import DEFAULT_EXTENSIONS, NOT_MODEL_FOLDERS, FolderSpec, canonical_folder
+from . import DEFAULT_EXTENSIONS, GGUF_FOLDERS, NOT_MODEL_FOLDERS, FolderSpec, canonical_folder
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +60,9 @@ EXTRA_PATHS = "extra_model_paths.yaml"
 class StandaloneHost:
     """The ``Host`` for a ComfyUI folder.
 
-    Folders are ComfyUI's own, those of ``extra_model_paths.yaml``, and every other directory found in
-    ``models/`` (node packs make theirs there), which lists any model file. The YAML is read anew when
-    it changes.
+    Folders are ComfyUI's own, those of ``extra_model_paths.yaml``, every other directory found in
+    ``models/`` (node packs make theirs there), which lists any model file, and ComfyUI-GGUF's. The YAML is
+    read anew when it changes.
 
     Raises ``BadInput`` (``ROOT_INVALID``) if ``root`` is not a directory.
     """
@@ -105,6 +105,10 @@ class StandaloneHost:
                 table[name] = FolderSpec(name, (models / name,), DEFAULT_EXTENSIONS | {".gguf", ".onnx"})
         for name, path, is_default in self._extra_paths():
             table[name] = _with_root(table.get(name), name, path, is_default)
+        for name, home in GGUF_FOLDERS.items():
+            # Last, as in ComfyUI, where a pack makes them of what its home is by then. Nothing asks for them
+            # where that pack is not installed.
+            table[name] = replace(table[home], name=name, extensions=frozenset({".gguf"}))
         return table
 
     def no_write(self) -> tuple[Path, ...]:

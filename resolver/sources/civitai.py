@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from ..errors import DownloadError
+from ..host import home_folder
 from ..net.api import request_json
 from ..net.client import HttpClient
 from ..roles import compare, parse_roles
@@ -153,7 +154,7 @@ class CivitaiSource:
     ) -> list[dict[str, Any]]:
         """The models whose titles match; of these base models only, if there are any."""
         asked = [("query", query), ("limit", str(_SEARCHED)), ("nsfw", "true")]
-        asked += [("types", kind) for kind in _TYPES.get(folder or "", ())]
+        asked += [("types", kind) for kind in _TYPES.get(home_folder(folder or ""), ())]
         asked += [("baseModels", name) for name in base_models]
         try:
             answer = await self.ask(f"/models?{urlencode(asked)}", budget)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import NamedTuple
 
-from ..host import canonical_folder
+from ..host import home_folder
 from ..names import is_generic_name, same_file_name
 from ..roles import similarity
 from ..schemas import Candidate, Confidence, Evidence, ResolutionState
@@ -140,7 +140,7 @@ class _Group:
             wanted.size is not None and self.size is not None and wanted.size != self.size
         )
         self.evidence = self._gathered()
-        self._folders = {canonical_folder(offer.folder) for offer in offers if offer.folder}
+        self._folders = {home_folder(offer.folder) for offer in offers if offer.folder}
         contents = next((offer.contents for offer in self._offers if offer.contents), None)
         confirmed = contents_agree(wanted, contents, context, TOLD_FAMILIES) if contents else 0
         made_for = {family for offer in offers if (family := family_of(offer.base_model))}
@@ -149,7 +149,7 @@ class _Group:
         publishers = {offer.publisher.lower() for offer in offers if offer.publisher}
         self.weight = _Weight(
             not_chosen=self.evidence.isdisjoint(CHOSEN),
-            other_folder=wanted.folder is not None and canonical_folder(wanted.folder) not in self._folders,
+            other_folder=wanted.folder is not None and home_folder(wanted.folder) not in self._folders,
             publisher=min((publisher_rank(name) for name in publishers), default=len(PUBLISHERS)),
             unconfirmed=-confirmed,
             fewer_publishers=-len(publishers),
@@ -240,7 +240,7 @@ class _Group:
 
     def _folder_agrees(self) -> bool:
         folder = self._wanted.folder
-        return folder is None or not self._folders or canonical_folder(folder) in self._folders
+        return folder is None or not self._folders or home_folder(folder) in self._folders
 
     def _confidence(self) -> Confidence:
         if self._is_other or any(offer.safety == "danger" for offer in self._offers):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ..host import canonical_folder
+from ..host import home_folder
 from ..names import same_file_name, to_posix
 from ..net.urls import page_url
 from ..schemas import Evidence
@@ -77,7 +77,7 @@ def _speaks_of(wanted: Wanted, entry: EmbeddedModel) -> bool:
     return to_posix(entry.name) == to_posix(wanted.name) and (
         wanted.folder is None
         or not entry.directory
-        or canonical_folder(entry.directory) == canonical_folder(wanted.folder)
+        or home_folder(entry.directory) == home_folder(wanted.folder)
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from ..host import canonical_folder
+from ..host import home_folder
 from ..names import to_posix
 from . import EmbeddedModel, Node, Workflow
 from .align import named_values
@@ -294,8 +294,8 @@ def _own_and_wired(node: Node, values: Mapping[str, Any], knowledge: Knowledge) 
 
 
 def same_folder(directory: str, folders: tuple[str, ...]) -> bool:
-    """Whether ``directory`` is one of ``folders``, former names counting."""
-    return canonical_folder(directory) in {canonical_folder(folder) for folder in folders}
+    """Whether ``directory`` names the same place as one of ``folders``: former names and GGUF's own count."""
+    return home_folder(directory) in {home_folder(folder) for folder in folders}
 
 
 def has_model_extension(value: str) -> bool:
