@@ -40,18 +40,6 @@ def same_file_name(left: str, right: str) -> bool:
     return unicodedata.normalize("NFC", basename(left)) == unicodedata.normalize("NFC", basename(right))
 
 
-_GENERIC_NAMES = frozenset(
-    f"{stem}{extension}"
-    for stem in ("model", "diffusion_pytorch_model", "pytorch_model", "adapter_model", "pytorch_lora_weights")
-    for extension in (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".fp16.safetensors")
-)
-
-
-def is_generic_name(value: str) -> bool:
-    """Whether thousands of different files go by this file name, so that it says nothing."""
-    return basename(value).lower() in _GENERIC_NAMES
-
-
 def parse_model_name(value: str) -> ModelName:
     """Return ``value`` as a safe relative name with ``/``.
 

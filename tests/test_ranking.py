@@ -139,3 +139,22 @@ async def test_the_authors_url_is_exact_for_this_very_name_and_nothing_looser(
     wanted = Wanted("loras/x", "loras", name, url=url)
     found = rank(wanted, await WorkflowSource().find(wanted, Context(), Budget())).candidates
     assert [candidate.confidence for candidate in found] == [confidence]
+
+
+@pytest.mark.parametrize(
+    ("name", "confidence"),
+    [
+        ("vae.safetensors", "possible"),
+        ("ip-adapter.bin", "possible"),
+        ("diffusion_pytorch_model_V2.safetensors", "possible"),
+        ("model-00001-of-00002.safetensors", "possible"),
+        ("adapter_model.safetensors", "possible"),
+        ("sub/text_encoder.safetensors", "possible"),
+        ("ae.safetensors", "probable"),
+        ("v1-5-pruned-emaonly.ckpt", "probable"),
+    ],
+)
+def test_an_equal_name_is_worth_what_the_name_tells(name: str, confidence: str) -> None:
+    offer = Offer("huggingface", f"https://h.example/{name}", name.rpartition("/")[2])
+    (candidate,) = rank(Wanted("id", None, name), [offer]).candidates
+    assert candidate.confidence == confidence

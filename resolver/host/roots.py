@@ -56,9 +56,7 @@ def writable_roots(host: Host, spec: FolderSpec) -> list[Path]:
     """
     directory = home_folder(spec.name).lower()
     candidates = [root for root in spec.roots if is_writable(root) and not is_below(root, host.no_write())]
-    return sorted(
-        candidates, key=lambda root: (root != spec.default_root, root.name.lower() != directory)
-    )
+    return sorted(candidates, key=lambda root: (root != spec.default_root, root.name.lower() != directory))
 
 
 def root_to_write(host: Host, spec: FolderSpec) -> Path:

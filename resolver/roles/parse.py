@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
-from ..names import basename, is_generic_name, to_posix
+from ..names import basename, to_posix
 from .words import (
     CONTAINERS,
     FOLDER_KINDS,
@@ -79,6 +79,10 @@ _EXTENSION = re.compile(r"\.([A-Za-z0-9]{2,11})$")
 # Stable Diffusion's own files do not say so: v1-5-pruned-emaonly, v2-1_768-ema-pruned.
 _BARE_SD = re.compile(r"v(1-4|1-5|2-0|2-1)(?![0-9])", re.IGNORECASE)
 _BARE_SD_FAMILIES = {"1-4": "sd14", "1-5": "sd15", "2-0": "sd2", "2-1": "sd2.1"}
+
+
+# How the files of one model that was split are told apart: model-00001-of-00003.
+_PART = re.compile(r"-[0-9]{5}-of-[0-9]{5}$")
 
 
 def _atoms(text: str) -> list[_Atom]:
@@ -206,6 +210,16 @@ def _read(text: str) -> _Reading:
     return _Reading(_atoms(text))
 
 
+def _read_stem(stem: str, kind: str | None) -> _Reading:
+    """A file name's own roles and words, without its extension."""
+    bare = _BARE_SD.match(stem)
+    reading = _read(stem[bare.end() :] if bare else stem)
+    if bare:
+        reading.roles.add(Role("family", _BARE_SD_FAMILIES[bare[1]]))
+    _settle(reading, stem, kind)
+    return reading
+
+
 def _settle(reading: _Reading, stem: str, kind: str | None) -> None:
     """Give the words their meaning that only the rest of the name decides."""
     roles, words = reading.roles, reading.words
@@ -255,11 +269,7 @@ def parse_roles(name: str, folder: str | None = None) -> Roles:
     stem, container = _split(basename(name))
     kind = FOLDER_KINDS.get(folder, folder) if folder else None
 
-    bare = _BARE_SD.match(stem)
-    reading = _read(stem[bare.end() :] if bare else stem)
-    if bare:
-        reading.roles.add(Role("family", _BARE_SD_FAMILIES[bare[1]]))
-    _settle(reading, stem, kind)
+    reading = _read_stem(stem, kind)
     while not _named(reading) and parents:
         # diffusion_pytorch_model says nothing; the directory it came in does.
         stem = f"{parents.pop()}/{stem}"
@@ -294,12 +304,11 @@ def directory_families(name: str) -> frozenset[str]:
 def tells_nothing(name: str) -> bool:
     """Whether the file name alone cannot tell one model from another: ``model``, ``vae``, ``ip-adapter``.
 
-    ``name`` may be a path; its directories do not count.
+    ``name`` may be a path; its directories do not count, nor does which part of a split file it is.
     """
     stem, _ = _split(basename(name))
-    reading = _read(stem)
-    _settle(reading, stem, None)
-    return is_generic_name(name) or not (reading.words or _named(reading))
+    reading = _read_stem(_PART.sub("", stem), None)
+    return not (reading.words or _named(reading))
 
 
 @lru_cache(maxsize=1 << 12)  # thousands of files share few directories

@@ -148,8 +148,8 @@ _PACKING: Mapping[str, str] = {
 
 _NEUTRAL = (
     # Who packed the file, or that it is one: nothing about what is in it.
-    "comfy comfyui comfyorg repackaged model models weights pytorch diffusionpytorchmodel safetensors gguf"
-    " checkpoint ckpt kj kijai official converted"
+    "comfy comfyui comfyorg repackaged model models weights pytorch diffusionpytorchmodel adaptermodel"
+    " safetensors gguf checkpoint ckpt kj kijai official converted"
 )
 
 FOLDER_KINDS: Mapping[str, str] = {

@@ -21,8 +21,8 @@ from itertools import combinations
 from typing import NamedTuple
 
 from ..host import home_folder
-from ..names import is_generic_name, same_file_name
-from ..roles import similarity
+from ..names import same_file_name
+from ..roles import similarity, tells_nothing
 from ..schemas import Candidate, Confidence, Evidence, ResolutionState
 from ..workflow.references import has_model_extension
 from . import Context, Offer, Wanted
@@ -255,7 +255,7 @@ class _Group:
             return "exact"
         if any(has_model_extension(offer.filename) for offer in embedded):
             return "probable"  # the author's own word, but for a file of another name
-        return "probable" if self._same_name and not is_generic_name(self._wanted.name) else "possible"
+        return "probable" if self._same_name and not tells_nothing(self._wanted.name) else "possible"
 
 
 def _likeness(wanted: Wanted, offer: Offer) -> float:
