@@ -200,7 +200,8 @@ def test_the_wheel_holds_all_that_serving_needs(tmp_path: Path) -> None:
     installed = tmp_path / "installed"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(installed)
-    for path in [*(CHECKOUT / "resolver").rglob("*.py"), CHECKOUT / "resolver/folders/learned.json"]:
+    package = CHECKOUT / "resolver"
+    for path in [*package.rglob("*.py"), *package.rglob("*.json")]:
         assert (installed / path.relative_to(CHECKOUT)).is_file(), path
     (tmp_path / "ComfyUI" / "models").mkdir(parents=True)
     server = subprocess.Popen(
