@@ -322,3 +322,23 @@ def test_a_change_that_would_touch_another_reference_is_taken_back_alone(tmp_pat
     assert [failure and failure.code for failure in failures] == ["CHANGE_NOT_CLEAN", None]
     assert differences(before, content) == {("nodes", 2, "widgets_values", 0): "w.safetensors"}
     assert isinstance(failures[0], Failure)
+
+
+def test_the_node_with_the_text_in_the_subgraph_it_comes_out_of(tmp_path: Path) -> None:
+    here = library(tmp_path, "loras/style/x.safetensors")
+    inner = subgraph(
+        "g", [node(7, "PrimitiveString", [OLD], inputs=[widget("value", 100)])], [("value", 7, 0)]
+    )
+    inner["outputs"] = [{"name": "STRING", "type": "STRING", "linkIds": [1]}]
+    inner["links"].append(
+        {"id": 1, "origin_id": 7, "origin_slot": 0, "target_id": -20, "target_slot": 0, "type": "STRING"}
+    )
+    for host_states in (False, True):
+        content = workflow(
+            lora(1, "unused.safetensors", inputs=[widget("lora_name", 9), widget("strength_model")]),
+            node(2, "g", [OLD] if host_states else [], inputs=[widget("value")]),
+            links=[[9, 2, 0, 1, 0, "STRING"]],
+            subgraphs=[copy.deepcopy(inner)],
+        )
+        where: Any = ("nodes", 1) if host_states else ("definitions", "subgraphs", 0, "nodes", 0)
+        assert changed(content, here) == {(*where, "widgets_values", 0): NEW}

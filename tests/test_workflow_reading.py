@@ -10,7 +10,7 @@ import pytest
 from resolver.errors import WorkflowError
 from resolver.workflow import Node, Wired
 from resolver.workflow.read import MAX_BYTES, parse_json, read_workflow
-from tests.graphs import metadata, node, subgraph, widget, workflow
+from tests.graphs import link, metadata, node, slots, subgraph, widget, workflow
 
 LORA = "LoraLoaderModelOnly"
 
@@ -315,3 +315,40 @@ def test_widget_slots_that_lead_in_circles_end() -> None:
     two = subgraph("two", [node(5, "one")], promoted=[("x", 5, 0)])
     content = workflow(node(1, "one", ["a"]), node(3, "X", ["c.ckpt"]), subgraphs=[one, two])
     assert "3" in nodes(json.loads(json.dumps(content)))
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_subgraphs_that_hand_on_a_text_in_a_row_or_a_ring_are_read(closed: bool) -> None:
+    passes = subgraph(
+        "p",
+        [
+            node(
+                1,
+                "ShowText|pysssss",
+                [[]],
+                inputs=[{**widget("text", 100), "type": "STRING"}],
+                outputs=slots("STRING"),
+            )
+        ],
+        [("text", 1, 0)],
+        [link(1, 1, -20)],
+    )
+    passes["outputs"] = [{"name": "STRING", "type": "STRING", "linkIds": [1]}]
+    count = 2000
+    links = [[number, number, 0, number + 1, 0, "STRING"] for number in range(count)]
+    row = [
+        node(number, "p", [], inputs=[widget("text", number - 1)], outputs=slots("STRING"))
+        for number in range(1, count)
+    ]
+    first = (
+        node(0, "p", [], inputs=[widget("text", 5000)])
+        if closed
+        else node(0, "PrimitiveString", ["a.safetensors"])
+    )
+    loader = node(count, "LoraLoader", ["stale.safetensors"], inputs=[widget("lora_name", count - 1)])
+    if closed:
+        links.append([5000, count - 1, 0, 0, 0, "STRING"])
+    read = read_workflow(workflow(first, *row, loader, links=links, subgraphs=[passes]))
+    assert read.warnings == ()
+    wired = {node.id: node.wired for node in read.nodes}
+    assert wired["50:1"]["text"].text == (None if closed else "a.safetensors")

@@ -43,11 +43,13 @@ class Wired:
     """A value that comes from another node's output. ``origin``: that node's id.
 
     ``text``: its only text, if it has exactly one, as nodes that just hold a string do. Whether that
-    is what comes out is for the reader to judge by the input it goes to.
+    is what comes out is for the reader to judge by the input it goes to. ``fed``: that node takes a value
+    of its own from yet another, so that its text need not be what it gives.
     """
 
     origin: str
     text: str | None
+    fed: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from . import Wired
@@ -72,12 +73,29 @@ def widget_name(entry: Any) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def wires(
-    graph: Graph, raw: Mapping[str, Any], prefix: str, promoted: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Wired]:
-    """What a node's widgets take from other nodes' outputs, by name; ``prefix`` makes ids execution ids.
+@dataclass(frozen=True)
+class Scope:
+    """A graph as one instance of a subgraph has it, or the root.
 
-    ``promoted``: the host's values by node id and input name; they are what those nodes give.
+    ``prefix`` makes ids execution ids. ``promoted``: the host's values (or what is wired to them) by inner
+    node id and input name; they are what those nodes give. ``host``: the instance, and where it is.
+    """
+
+    graph: Graph
+    prefix: str = ""
+    promoted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    host: tuple[Scope, Mapping[str, Any]] | None = None
+
+
+Enter = Callable[[Scope, Mapping[str, Any]], "Scope | None"]
+"""The inside of a node of a scope, if it is an instance of a subgraph that can be looked into."""
+
+_At = tuple[Scope, Mapping[str, Any]]  # a node, and where it is
+
+
+def wires(scope: Scope, raw: Mapping[str, Any], enter: Enter) -> dict[str, Wired]:
+    """What a node's widgets take from other nodes' outputs, by name.
+
     Left out are wires from a PrimitiveNode, which mirrors its value into the widget, and from the
     subgraph's own input, where the host's value counts, or the widget's if the host states none.
     """
@@ -87,40 +105,41 @@ def wires(
             continue
         # Other inputs take objects: what a loader gives is a model, not its name.
         name = widget_name(entry)
-        source = origin(graph, str(entry["link"]))
-        if name is not None and source is not None and source.get("type") != _PRIMITIVE:
-            source, text = _text_behind(graph, source, promoted)
-            found[name] = Wired(f"{prefix}{source['id']}", text)
+        source = _behind(scope, entry, enter) if name is not None else None
+        if name is not None and source is not None and source[1].get("type") != _PRIMITIVE:
+            found[name] = _text_behind(source, enter)
     return found
 
 
-def _text_behind(
-    graph: Graph, source: Mapping[str, Any], promoted: Mapping[str, Mapping[str, Any]]
-) -> tuple[Mapping[str, Any], str | None]:
+def _text_behind(source: _At, enter: Enter) -> Wired:
     """The node that holds the text which ``source`` gives, and the text.
 
     Nodes between that only pass a text on (a display, another pack's reroute, what is set and got by a
     name) are followed to its origin; where nothing is found there, the node's own text counts.
     """
-    first, own = source, None
+    first = _held(source, only_text(source[1].get("widgets_values")), enter)
     for step in range(_MAX_REROUTES):
-        given = promoted.get(str(source["id"]), {})
+        scope, raw = source
+        given = scope.promoted.get(str(raw["id"]), {})
         texts = {key: value.text if isinstance(value, Wired) else value for key, value in given.items()}
-        onward = None if (text := only_text(texts)) else _passed_on(graph, source)
-        if onward is None or onward.get("type") == _PRIMITIVE:
-            text = text or only_text(source.get("widgets_values"))
-            return (source, text) if text or not step else (first, own)
-        if not step:
-            own = only_text(source.get("widgets_values"))
+        if text := only_text(texts):
+            # What the host itself takes by wire is held further out.
+            outer = (value for value in given.values() if isinstance(value, Wired) and value.text == text)
+            return next(outer, None) or _held(source, text, enter)
+        onward = _passed_on(source, enter)
+        if onward is None or onward[1].get("type") == _PRIMITIVE:
+            text = only_text(raw.get("widgets_values"))
+            return _held(source, text, enter) if text or not step else first
         source = onward
-    return first, own
+    return first
 
 
-def _passed_on(graph: Graph, raw: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The node whose text ``raw`` passes on, if that is all it does."""
+def _passed_on(source: _At, enter: Enter) -> _At | None:
+    """The node whose text ``source`` passes on, if that is all it does."""
+    scope, raw = source
     if raw.get("type") in GET_NODES:
         name = held_name(raw)
-        setters = (node for node in graph.nodes.values() if node.get("type") in SET_NODES)
+        setters = (node for node in scope.graph.nodes.values() if node.get("type") in SET_NODES)
         raw = next((node for node in setters if name is not None and held_name(node) == name), raw)
     fed = [
         entry for entry in as_list(raw.get("inputs")) if isinstance(entry, dict) and is_id(entry.get("link"))
@@ -131,7 +150,55 @@ def _passed_on(graph: Graph, raw: Mapping[str, Any]) -> Mapping[str, Any] | None
     texts = [text for text in _texts(values) if text] if raw.get("type") not in SET_NODES else []
     if len(texts) > 1 or (texts and widget_name(fed[0]) is None):
         return None
-    return origin(graph, str(fed[0]["link"]))
+    return _behind(scope, fed[0], enter)
+
+
+def _behind(scope: Scope, entry: Mapping[str, Any], enter: Enter) -> _At | None:
+    """The node that an input's wire comes from, through reroutes and in and out of subgraphs.
+
+    ``None`` for a graph's own input that nothing is wired to. An instance whose output comes from nowhere is
+    the node itself.
+    """
+    instance: _At | None = None
+    link = scope.graph.links.get(str(entry.get("link")))
+    for _ in range(_MAX_REROUTES):
+        inlet: Any = None
+        if link is None:
+            return instance
+        source = scope.graph.nodes.get(link.origin)
+        if source is not None and source.get("type") == _REROUTE:
+            inlet = next(iter(as_list(source.get("inputs"))), None)
+        elif source is not None:
+            inside = enter(scope, source)
+            if inside is None:
+                return scope, source
+            instance, slot = (scope, source), link.origin_slot
+            outlets = inside.graph.into.get(SUBGRAPH_OUTPUT, ())
+            scope, link = inside, next((link for link in outlets if link.target_slot == slot), None)
+            continue
+        elif link.origin == SUBGRAPH_INPUT and scope.host is not None:
+            slot = link.origin_slot
+            name = scope.graph.inputs[slot].get("name") if slot < len(scope.graph.inputs) else None
+            scope, host = scope.host
+            inlet = next((entry for entry in as_list(host.get("inputs")) if _is_named(entry, name)), None)
+        link = scope.graph.links.get(str(inlet.get("link"))) if isinstance(inlet, dict) else None
+    return instance
+
+
+def _is_named(entry: Any, name: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(name, str) and entry.get("name") == name
+
+
+def _held(source: _At, text: str | None, enter: Enter) -> Wired:
+    """What ``source`` gives, which holds ``text``."""
+    scope, raw = source
+    behind = (
+        _behind(scope, entry, enter)
+        for entry in as_list(raw.get("inputs"))
+        if widget_name(entry) is not None and is_id(entry.get("link"))
+    )
+    fed = any(node is not None and node[1].get("type") != _PRIMITIVE for node in behind)
+    return Wired(f"{scope.prefix}{raw['id']}", text, fed)
 
 
 def held_name(raw: Mapping[str, Any]) -> str | None:

@@ -102,7 +102,7 @@ def places(content: dict[str, Any], found: FoundReference, knowledge: Knowledge)
     ways = [value.way]
     node = _node_around(value.way)
     if node is not None:
-        if wired is not None and _is_fed(content, node):
+        if wired is not None and wired.fed:
             raise NotPlaced("VALUE_WIRED", "Its value comes by wire from a node that takes it from another.")
         if not tag:
             ways += _primitives(content, found, value.way, node)
@@ -118,17 +118,6 @@ def _node_around(way: Path) -> Path | None:
         if step in (_VALUES, _NAMED) and index >= 2 and way[index - 2] == "nodes":
             return way[:index]
     return None
-
-
-def _is_fed(content: dict[str, Any], node: Path) -> bool:
-    """Whether a node that should just hold a text takes any of its values from elsewhere."""
-    links = Graph(value_at(content, node[:-2]))
-    for entry in as_list(value_at(content, node).get("inputs")):
-        if widget_name(entry) is not None and str(entry.get("link")) in links.links:
-            source = origin(links, str(entry["link"]))
-            if source is None or source.get("type") != _PRIMITIVE:
-                return True
-    return False
 
 
 def _copies(content: dict[str, Any], way: Path) -> Iterator[Path]:

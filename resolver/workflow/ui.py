@@ -20,7 +20,7 @@ from typing import Any, TypeGuard
 
 from . import EmbeddedModel, Node, ReadWarning, Wired, Workflow
 from .align import align
-from .graph import Graph, as_list, widget_name, wires
+from .graph import Graph, Scope, as_list, widget_name, wires
 from .groups import Group, group_nodes, instance
 from .metadata import embedded_models
 from .promoted import Promoted, Proxied, by_proxy, set_aside
@@ -28,6 +28,7 @@ from .wiring import BYPASSED, MUTED, Wiring, may_be_output, unused_outputs
 
 _MAX_DEPTH = 64
 _MAX_NODES = 200_000
+_MAX_ENTERED = 40  # subgraphs that are followed through at once, each by a wire into the one before
 _NOTE_TYPES = frozenset({"Note", "MarkdownNote"})
 
 
@@ -39,7 +40,7 @@ def is_ui_format(content: Any) -> TypeGuard[dict[str, Any]]:
 def read_ui(content: dict[str, Any]) -> Workflow:
     """Flatten a UI-format workflow, each subgraph instance on its own."""
     reader = _Reader(content)
-    reader.walk(Graph(content), prefix="", active=True, promoted={}, unused=frozenset(), path=())
+    reader.walk(Scope(Graph(content)), active=True, unused=frozenset(), path=())
     return Workflow(
         "ui",
         tuple(reader.nodes),
@@ -64,24 +65,24 @@ class _Reader:
         self._groups: dict[str, Group] = group_nodes(content)
         self._visited = 0
         self._full = False
+        self._scopes: dict[str, Scope] = {}
+        self._entered = 0
         self._widget_slots: dict[tuple[int, int], bool] = {}
         self._promoted: dict[int, list[Promoted]] = {}
 
     def walk(
         self,
-        graph: Graph,
+        scope: Scope,
         *,
-        prefix: str,
         active: bool,
-        promoted: Mapping[str, Mapping[str, Any]],
         unused: frozenset[int],
         path: tuple[str, ...],
     ) -> None:
-        """Add the nodes of ``graph``.
+        """Add the nodes of ``scope``.
 
-        ``promoted``: the host's values (or what is wired to them) by inner node id and input name;
         ``unused``: the graph's outputs that lead nowhere; ``path``: the definitions we are inside of.
         """
+        graph, prefix = scope.graph, scope.prefix
         for node_id, raw in graph.nodes.items():
             # Counts instances too, not only what is kept: a few definitions that contain each other
             # twice would otherwise unfold for ever.
@@ -101,37 +102,26 @@ class _Reader:
                 group = Graph(instance(self._groups[node_type], raw))
                 self.wiring.add_group(graph, prefix, raw, group)
                 self.walk(
-                    group,
-                    prefix=f"{prefix}{node_id}:",
+                    Scope(group, f"{prefix}{node_id}:"),
                     active=node_active,
-                    promoted={},
                     unused=frozenset(),
                     path=(*path, node_type),
                 )
             elif definition is None:
-                self._add(graph, prefix, raw, node_active, promoted, unused)
+                self._add(scope, raw, node_active, unused)
             elif node_type in path or len(path) >= _MAX_DEPTH:
                 self._warn("SUBGRAPH_CYCLE", "A subgraph that contains itself is not read.", prefix + node_id)
             else:
                 self.wiring.add_subgraph(graph, prefix, raw, definition)
                 self.walk(
-                    definition,
-                    prefix=f"{prefix}{node_id}:",
+                    self._inside(scope, raw, definition),
                     active=node_active,
-                    promoted=self._host_values(graph, definition, prefix, raw, promoted),
                     unused=unused_outputs(graph, raw, definition, unused),
                     path=(*path, node_type),
                 )
 
-    def _add(
-        self,
-        graph: Graph,
-        prefix: str,
-        raw: dict[str, Any],
-        active: bool,
-        promoted: Mapping[str, Mapping[str, Any]],
-        unused: frozenset[int],
-    ) -> None:
+    def _add(self, scope: Scope, raw: dict[str, Any], active: bool, unused: frozenset[int]) -> None:
+        graph, prefix = scope.graph, scope.prefix
         node_type = raw["type"]
         if node_type in _NOTE_TYPES:
             values = raw.get("widgets_values")
@@ -144,7 +134,7 @@ class _Reader:
         if isinstance(properties, dict):
             models = embedded_models(properties.get("models"), active=active)
         named, positional = _widget_values(raw)
-        given = {**wires(graph, raw, prefix, promoted), **promoted.get(str(raw["id"]), {})}
+        given = {**wires(scope, raw, self._enter), **scope.promoted.get(str(raw["id"]), {})}
         wired = {name: value for name, value in given.items() if isinstance(value, Wired)}
         stated = {name: value for name, value in given.items() if name not in wired}
         self.nodes.append(
@@ -160,25 +150,40 @@ class _Reader:
             )
         )
 
-    def _host_values(
-        self,
-        graph: Graph,
-        definition: Graph,
-        prefix: str,
-        raw: Mapping[str, Any],
-        promoted: Mapping[str, Mapping[str, Any]],
-    ) -> dict[str, dict[str, Any]]:
-        """Values for widgets inside ``definition``, as this instance of it (in ``graph``) states them.
+    def _enter(self, scope: Scope, raw: Mapping[str, Any]) -> Scope | None:
+        """The inside of a node that is an instance of a subgraph, for following a wire into it."""
+        definition = self._definitions.get(str(raw.get("type")))
+        if definition is None or self._entered >= _MAX_ENTERED or self._visited > _MAX_NODES:
+            return None
+        return self._inside(scope, raw, definition)
 
-        ``promoted``: what the host of ``graph`` states for its nodes, the instance included, which wins.
+    def _inside(self, scope: Scope, raw: Mapping[str, Any], definition: Graph) -> Scope:
+        """``definition`` as the instance ``raw`` of it has it; each instance is looked at once."""
+        prefix = f"{scope.prefix}{raw['id']}:"
+        inside = self._scopes.get(prefix)
+        if inside is None:
+            # Without the host's values while these are looked for, which ends a cycle.
+            self._scopes[prefix] = Scope(definition, prefix, {}, (scope, raw))
+            self._entered += 1
+            promoted = self._host_values(scope, raw, definition)
+            self._entered -= 1
+            inside = self._scopes[prefix] = Scope(definition, prefix, promoted, (scope, raw))
+        return inside
+
+    def _host_values(
+        self, scope: Scope, raw: Mapping[str, Any], definition: Graph
+    ) -> dict[str, dict[str, Any]]:
+        """Values for widgets inside ``definition``, as this instance of it (in ``scope``) states them.
+
+        What the host of ``scope`` states for its nodes, the instance included, wins.
         """
         widgets = self._promoted_widgets(definition)
         # What it costs to look at an instance counts as well, or few large ones would take for ever.
-        self._visited += sum(len(widget.targets) for widget in widgets)
+        self._visited += 1 + sum(len(widget.targets) for widget in widgets)
         stated, by_widget = self._stated(raw, widgets)
         stated.update(set_aside(raw))
-        stated.update(wires(graph, raw, prefix, promoted))
-        stated.update(promoted.get(str(raw["id"]), {}))
+        stated.update(wires(scope, raw, self._enter))
+        stated.update(scope.promoted.get(str(raw["id"]), {}))
         values: dict[str, dict[str, Any]] = {}
         for (target, input_name), value in by_widget.items():
             values.setdefault(target, {})[input_name] = value
