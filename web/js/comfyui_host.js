@@ -1,7 +1,7 @@
 // @ts-check
 
 import { LoadedGraphs } from './loaded.js'
-import { decidingPlaces, nodePath, offeredAt, ownPlace, setPlace, spelledAs } from './relink.js'
+import { decidingPlaces, nodePath, offeredAt, ownPlace, setPlace, spelledAs, statedAt } from './relink.js'
 
 /** @import { app as App, Graph, GraphNode } from '/scripts/app.js' */
 /** @import { api as Api } from '/scripts/api.js' */
@@ -100,7 +100,7 @@ export function createComfyHost(app, api) {
       const changes = plan.flatMap((steps) => (typeof steps === 'string' ? [] : steps))
       if (changes.length > 0) {
         inOneStep(app, () => {
-          for (const { place, value } of changes) setPlace(place, value, app.canvas)
+          for (const { place, value, folder } of changes) setPlace(place, value, folder, app.canvas)
         })
         await redraw()
       }
@@ -148,7 +148,7 @@ async function refreshCombos(app) {
  * @param {Graph | null} graph
  * @param {Relink} item
  * @param {(node: GraphNode) => boolean} asLoaded see `decidingPlaces`
- * @returns {Promise<{ place: Place, value: string }[] | Exclude<RelinkOutcome, 'done'>>}
+ * @returns {Promise<{ place: Place, value: string, folder: string }[] | Exclude<RelinkOutcome, 'done'>>}
  */
 async function planned(api, graph, { references, folder, name }, asLoaded) {
   const steps = []
@@ -157,9 +157,11 @@ async function planned(api, graph, { references, folder, name }, asLoaded) {
     const own = ownPlace(graph, reference)
     if (!own || places.length === 0) return 'no_place'
     const offered = offeredAt(own) ?? offeredAt(places[0]) ?? (await listed(api, folder))
-    const value = spelledAs(offered, name)
-    if (value === null) return 'not_listed'
-    steps.push(...places.map((place) => ({ place, value })))
+    const entry = spelledAs(offered, name)
+    if (entry === null) return 'not_listed'
+    for (const place of places) {
+      steps.push({ place, value: statedAt(place, reference.value, entry, offered, folder), folder })
+    }
   }
   return steps
 }

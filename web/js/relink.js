@@ -3,18 +3,22 @@
 // Which widgets of the editor's graph hold the value of a reference, and how to set them. Knows the graph
 // only by what it is handed: no `app`, no server.
 
+import { hasTag, retagged } from './prompt_tags.js'
+
 /** @import { Graph, GraphNode, NodeInput, Widget } from '/scripts/app.js' */
 /** @import { Reference } from '../types/contract' */
 
 /**
- * A value to set: a widget's own, or (`path`) a text inside the object or list that it holds.
+ * A value to set: a widget's own, or (`path`) a text inside the object or list that it holds. `tag`: only the
+ * tags of that name in the text are.
  *
- * @typedef {{ node: GraphNode, widget: Widget, path: string[] }} Place
+ * @typedef {{ node: GraphNode, widget: Widget, path: string[], tag?: string }} Place
  */
 
 /** Stands for the inputs of the subgraph itself. */
 const SUBGRAPH_INPUT = -10
 const MAX_STEPS = 100
+const MODEL_EXTENSION = /\.(?:safetensors|sft|ckpt|pt2?|pth|bin|pkl|gguf|onnx)$/i
 /** What is set by a name is taken wherever that name is got (KJNodes, Easy-Use). */
 const SETS = /^(?:SetNode|easy setNode)$/
 const GETS = /^(?:GetNode|easy getNode)$/
@@ -50,13 +54,14 @@ export function ownPlace(graph, { node_id, input, value }) {
   // What stands in for a node that is not installed shows its values, but saves those it was loaded with.
   if (!node || node.last_serialization) return null
   const found = candidatePlaces(node, input)
-  return found.find((place) => valueAt(place) === value) ?? found[0] ?? null
+  const holding = found.find((place) => valueAt(place) === value)
+  return holding ?? found.find((place) => hasTag(valueAt(place), value)) ?? found[0] ?? null
 }
 
 /**
  * The places that decide what a run takes for a reference, all of which hold its value: the node's own
  * widget; for a promoted one the outermost host's; for one that a PrimitiveNode feeds both; for one that a
- * text is wired to, the node with the text.
+ * text is wired to, the node with the text. Where that is a longer text, the tags in it are the place.
  *
  * @param {Graph | null} graph the root
  * @param {Reference} reference
@@ -71,8 +76,11 @@ export function decidingPlaces(graph, reference, asLoaded) {
   const places = followed({ graph, hosts: path.slice(0, -1), value: reference.value, steps: 0 }, own)
   if (places.length === 0) return []
   if (valueAt(places[0]) === reference.value) return places
-  const shifted = own.widget.name === reference.input && places.length === 1 && asLoaded(places[0].node)
-  return shifted ? places : []
+  const tagged = places.filter((place) => hasTag(valueAt(place), reference.value))
+  if (tagged.length > 0) return tagged.map((place) => ({ ...place, tag: reference.value }))
+  // What is no list to choose from may be a text of the user's, of which a name is but a part.
+  const may = places.length === 1 && offeredAt(own) !== null && own.widget.name === reference.input
+  return may && asLoaded(places[0].node) ? places : []
 }
 
 /**
@@ -108,14 +116,34 @@ export function spelledAs(offered, name) {
 }
 
 /**
+ * How a place states a file: as the list does; prompts and stacks that leave out extensions go without, and,
+ * but for embeddings, without directories where no other file is called so.
+ *
+ * @param {Place} place
+ * @param {string} before what it states now
+ * @param {string} entry of the list
+ * @param {readonly string[]} offered
+ * @param {string} folder of the file
+ */
+export function statedAt(place, before, entry, offered, folder) {
+  if (offeredAt(place) !== null || MODEL_EXTENSION.test(before)) return entry
+  const stem = stemOf(entry)
+  const last = lastOf(stem)
+  const others = offered.filter((other) => lastOf(stemOf(other)) === last)
+  return folder !== 'embeddings' && others.length === 1 ? last : stem
+}
+
+/**
  * Sets a place as if the user had.
  *
  * @param {Place} place
- * @param {string} value
+ * @param {string} name
+ * @param {string} folder of the file
  * @param {unknown} canvas handed on to the widget's callback
  */
-export function setPlace(place, value, canvas) {
-  const { node, widget, path } = place
+export function setPlace(place, name, folder, canvas) {
+  const { node, widget, path, tag } = place
+  const value = tag === undefined ? name : retagged(String(valueAt(place)), tag, name, folder)
   if (valueAt(place) === value) return
   const before = widget.value
   widget.value = path.length > 0 ? withText(before, path, value) : value
@@ -179,7 +207,12 @@ function source(walk, slot, place) {
     // The primitive goes last: it hands its value on to all it feeds.
     return widget ? [place, { node: origin, widget, path: place.path }] : null
   }
-  const text = origin.widgets?.find((widget) => widget.value === value)
+  if (origin.subgraph) {
+    const outlet = origin.subgraph.outputs?.[link.origin_slot]?.linkIds?.[0]
+    const inside = { ...next, hosts: [...hosts, origin] }
+    return source(inside, { name: '', link: outlet }, place) ?? []
+  }
+  const text = origin.widgets?.find((widget) => widget.value === value || hasTag(widget.value, value))
   if (text) return followed(next, { node: origin, widget: text, path: [] })
   const inlet = inletOf(graph, origin)
   return (inlet && source(next, inlet, place)) ?? []
@@ -236,6 +269,16 @@ function candidatePlaces(node, input) {
       widget,
       path: input === widget.name ? [] : input.slice(widget.name.length + 1).split('.')
     }))
+}
+
+/** @param {string} name */
+function stemOf(name) {
+  return folded(name).replace(MODEL_EXTENSION, '')
+}
+
+/** @param {string} name */
+function lastOf(name) {
+  return name.slice(name.lastIndexOf('/') + 1)
 }
 
 /** @param {string} name */

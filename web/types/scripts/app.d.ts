@@ -46,6 +46,7 @@ export interface Graph {
   links?: Map<string | number, Link> | Record<string | number, Link>
   /** Of a subgraph. */
   inputs?: { name: string }[]
+  outputs?: { linkIds?: (string | number)[] }[]
   serialize(): object
 }
 
