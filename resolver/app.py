@@ -311,7 +311,7 @@ class Resolver:
 
     def duplicates(self, folder: str | None = None) -> schemas.DuplicatesAnswer:
         """Files of equal content, as far as it is known."""
-        found = find_duplicates(self.library.snapshot().files(folder), self.hashes)
+        found = find_duplicates(self.library.snapshot().on_disk(folder), self.hashes)
         groups = [
             schemas.DuplicateGroup(
                 sha256=group.sha256,

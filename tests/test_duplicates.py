@@ -24,7 +24,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 def found(bench: Bench, *, hashed: bool = True) -> Duplicates:
     if hashed:
         bench.hash_all()
-    return find_duplicates(bench.library.snapshot().files(), bench.hashes)
+    return find_duplicates(bench.library.snapshot().on_disk(), bench.hashes)
 
 
 def test_copies_are_grouped_and_what_wastes_most_comes_first(bench: Bench) -> None:
@@ -82,3 +82,15 @@ def test_a_copy_that_was_changed_since_is_one_no_more(bench: Bench) -> None:
     assert len(found(bench).groups) == 1
     bench.put("loras/b.safetensors", b"else")
     assert found(bench, hashed=False) == Duplicates((), 1)
+
+
+def test_a_copy_that_a_file_of_its_name_hides_takes_space_too(bench: Bench) -> None:
+    """As with the models of another program, added in extra_model_paths.yaml."""
+    here, other, linked = (bench.models / name for name in ("loras", "other", "linked"))
+    linked.symlink_to(here)
+    bench.host.table["loras"] = folder("loras", here, other, linked)
+    first, second = bench.put("loras/a.safetensors", b"same"), bench.put("other/a.safetensors", b"same")
+    (group,) = found(bench).groups
+    assert (group.copies, group.wasted) == (2, 4), "a root that is another name of the first holds no copies"
+    assert {file.path for file in group.files} == {first, second, str(linked / "a.safetensors")}
+    assert [file.path for file in bench.library.snapshot().files()] == [first]

@@ -85,16 +85,21 @@ class Snapshot:
         self._substitutes: dict[str, SubstituteIndex] = {}
         self._by_path: dict[str, list[LibraryFile]] | None = None
         self._by_folder: dict[str, dict[str, LibraryFile]] = {}
+        self._shadowed: dict[str, list[LibraryFile]] = {}
         self._by_basename: dict[str, list[LibraryFile]] = defaultdict(list)
         for spec in specs.values():
             files: dict[str, LibraryFile] = {}
+            shadowed: list[LibraryFile] = []
             extensions = spec.extensions
             for root in spec.roots:
                 for name, extension, path, size, modified in listed.get(root, ()):
                     # As ``spec.lists`` has it. The first root that has a name wins, as in ComfyUI.
-                    if (not extensions or extension in extensions) and name not in files:
-                        files[name] = LibraryFile(spec.name, name, path, size, modified)
+                    if not extensions or extension in extensions:
+                        file = LibraryFile(spec.name, name, path, size, modified)
+                        if files.setdefault(name, file) is not file:
+                            shadowed.append(file)
             self._by_folder[spec.name] = files
+            self._shadowed[spec.name] = shadowed
             for found in files.values():
                 self._by_basename[_fold(found.name)].append(found)
 
@@ -155,9 +160,10 @@ class Snapshot:
             by_path = self._by_path
         return [file for path in paths for file in by_path.get(path, ())]
 
-    def paths(self, folder: str | None = None) -> list[str]:
-        """The paths of all files, or of those of one folder, each once."""
-        return list(dict.fromkeys(file.path for file in self.files(folder)))
+    def on_disk(self, folder: str | None = None) -> list[LibraryFile]:
+        """``files`` and those that ComfyUI never loads, since a root before theirs has their name."""
+        hidden = self._shadowed.values() if folder is None else (self._shadowed.get(folder, ()),)
+        return [*self.files(folder), *(file for files in hidden for file in files)]
 
     def files(self, folder: str | None = None) -> list[LibraryFile]:
         """All files, or those of one folder; a file that two folders list appears in both."""

@@ -217,7 +217,7 @@ class LibraryHashing:
         last = HashingProgress()
         try:
             self._hashes.tidy()
-            run.plan(self._library.snapshot().paths(run.folder))
+            run.plan(dict.fromkeys(file.path for file in self._library.snapshot().on_disk(run.folder)))
             readers = run.readers()
             for reader in readers:
                 reader.start()
