@@ -236,6 +236,23 @@ def test_each_disk_has_one_reader_and_all_disks_are_read_at_once(
     assert not [disks for disks in seen if disks.count("loras") > 1 or disks.count("vae") > 1]
 
 
+def test_partitions_of_one_disk_are_one_disk(tmp_path: Path) -> None:
+    """As Linux shows them: /sys/dev/block/8:1 leads to …/sda/sda1, which says that it is a partition."""
+    for name, number in (("sda/sda1", "8:1"), ("sda/sda2", "8:2"), ("sda", "8:0"), ("dm-0", "253:0")):
+        place = tmp_path / "block" / name
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "dev").write_text(f"{number}\n")
+        if "/" in name:
+            (place / "partition").write_text("1\n")
+        (tmp_path / number).symlink_to(place)
+
+    def disk(major: int, minor: int) -> int:
+        return reading.disk_of(os.makedev(major, minor), str(tmp_path))
+
+    assert disk(8, 1) == disk(8, 2) == disk(8, 0) == os.makedev(8, 0)
+    assert (disk(253, 0), disk(0, 42)) == (os.makedev(253, 0), os.makedev(0, 42)), "what is none is its own"
+
+
 def test_what_is_looked_for_is_read_first_then_the_small(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

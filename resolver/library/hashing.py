@@ -23,7 +23,7 @@ from ..errors import Conflict
 from ..priority import BACKGROUND, lower_priority
 from . import Library
 from .hashes import FileHashes, SavedRun, stamp, status_of
-from .reading import FileChanged, read_sha256, unsettled_for
+from .reading import FileChanged, disk_of, read_sha256, unsettled_for
 
 log = logging.getLogger(__name__)
 
@@ -335,14 +335,16 @@ class _Run:
             if stat.S_ISREG(status.st_mode):
                 # Some network disks number no files; there every path counts as one.
                 names[status.st_dev, status.st_ino or path].append(path)
+        disks = {device: disk_of(device) for device, _ in names}
         pending: dict[int, list[_File]] = defaultdict(list)
-        for (disk, _), same in names.items():
+        for (device, _), same in names.items():
             sha256 = next((known[path] for path in same if path in known), None)
             unknown = [path for path in same if path not in known]
             if sha256 is not None:
                 for path in unknown:
                     self._hashes.remember(path, statuses[path], sha256)
             elif unknown:
+                disk = disks[device]
                 pending[disk].append(_File(disk, statuses[same[0]].st_size, tuple(same)))
         with self._lock:
             # The small ones first: most answers for the time.

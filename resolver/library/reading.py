@@ -61,6 +61,21 @@ def unsettled_for(status: os.stat_result) -> float:
     return max(0.0, limit - age) if age >= 0 else 0.0
 
 
+def disk_of(device: int, devices: str = "/sys/dev/block") -> int:
+    """The disk that a device (``st_dev``) is a partition of; the device itself where nothing says so.
+
+    ``devices``: where Linux tells of each device, by its numbers.
+    """
+    if sys.platform != "win32":
+        with suppress(OSError, ValueError):
+            place = os.path.realpath(os.path.join(devices, f"{os.major(device)}:{os.minor(device)}"))
+            if os.path.exists(os.path.join(place, "partition")):
+                with open(os.path.join(os.path.dirname(place), "dev"), encoding="ascii") as file:
+                    major, minor = file.read().split(":")
+                return os.makedev(int(major), int(minor))
+    return device
+
+
 def _forget(descriptor: int, offset: int, count: int) -> None:
     """Leave the page cache to the models that are in use."""
     if hasattr(os, "posix_fadvise"):
