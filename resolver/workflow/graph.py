@@ -96,17 +96,21 @@ _At = tuple[Scope, Mapping[str, Any]]  # a node, and where it is
 def wires(scope: Scope, raw: Mapping[str, Any], enter: Enter) -> dict[str, Wired]:
     """What a node's widgets take from other nodes' outputs, by name.
 
-    Left out are wires from a PrimitiveNode, which mirrors its value into the widget, and from the
-    subgraph's own input, where the host's value counts, or the widget's if the host states none.
+    Left out are those that the host has a value for; wires from a PrimitiveNode, which mirrors its value
+    into the widget; and from the subgraph's own input, if nothing is wired to that either: then the host's
+    value counts, or the widget's if the host states none.
     """
     found: dict[str, Wired] = {}
+    stated = scope.promoted.get(str(raw["id"]), {})
     for entry in as_list(raw.get("inputs")):
         if not isinstance(entry, dict) or not is_id(entry.get("link")):
             continue
         # Other inputs take objects: what a loader gives is a model, not its name.
         name = widget_name(entry)
-        source = _behind(scope, entry, enter) if name is not None else None
-        if name is not None and source is not None and source[1].get("type") != _PRIMITIVE:
+        if name is None or name in stated:
+            continue
+        source = _behind(scope, entry, enter)
+        if source is not None and source[1].get("type") != _PRIMITIVE:
             found[name] = _text_behind(source, enter)
     return found
 
