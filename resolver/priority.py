@@ -16,7 +16,10 @@ cores it would be woken several milliseconds late otherwise (``make bench-downlo
 
 
 def lower_priority(niceness: int) -> None:
-    """Give this thread that niceness, and with it its turn at the disk."""
+    """Give this thread that niceness, and with it its turn at the disk; never a lower one than it has."""
     if sys.platform == "linux":
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
+            thread = threading.get_native_id()
+            os.setpriority(
+                os.PRIO_PROCESS, thread, max(niceness, os.getpriority(os.PRIO_PROCESS, thread))
+            )

@@ -114,7 +114,9 @@ def test_another_precision_is_a_fair_substitute_that_says_so(
 @given(real_names, st.sampled_from(["relight", "zeta", "麦橘", "rank48", "3steps", "outpaint", "v7", "48b"]))
 def test_one_more_word_makes_another_model(name: str, word: str) -> None:
     stem, _, extension = name.rpartition(".")
-    assert kind(name, f"{stem}-{word}.{extension}") == ("same" if word in name else "different")
+    # SVDQuant states its own rank, which is one of packing.
+    other = "precision" if word == "rank48" and name.startswith("svdq-") else "different"
+    assert kind(name, f"{stem}-{word}.{extension}") == ("same" if word in name else other)
 
 
 @given(
