@@ -45,7 +45,7 @@ export function originOf(candidate) {
   const url = parse(candidate.url)
   if (!url) return { site: null, publisher: '' }
   const host = url.hostname.replace(/^www\./, '')
-  const [owner, repository] = url.pathname.split('/').filter(Boolean)
+  const [owner, repository] = url.pathname.split('/').filter(Boolean).map(readable)
   const path = owner && repository ? `${owner}/${repository}` : ''
   if (host === 'github.com') return { site: 'github', publisher: path }
   const provider = providerOf(candidate)
@@ -106,11 +106,21 @@ export function downloadUrl(value) {
  * @returns {string} the last part of its path, decoded
  */
 export function fileNameOf(url) {
-  const last = parse(url)?.pathname.split('/').pop() ?? ''
+  return readable(parse(url)?.pathname.split('/').pop() ?? '')
+}
+
+/**
+ * A part of a URL's path as people write it; as it stands if that would show another path than is meant:
+ * one with more parts, or with characters that cannot be seen or turn the text around.
+ *
+ * @param {string} part
+ */
+function readable(part) {
   try {
-    return decodeURIComponent(last)
+    const decoded = decodeURIComponent(part)
+    return /[/\\\p{C}\p{Zl}\p{Zp}]/u.test(decoded) ? part : decoded
   } catch {
-    return last
+    return part
   }
 }
 

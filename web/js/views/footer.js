@@ -17,8 +17,9 @@ import { iconButton, progressBar } from './parts.js'
  * @param {Overall | null} overall
  */
 export function footerView(context, rows, plan, overall) {
-  // While downloads run, a button with nothing to do would only be in the way.
-  const choosable = overall ? plan.items.length > 0 : rows.some((row) => row.selectable)
+  // A button with nothing to do would only be in the way: while downloads run, and where a run needs none.
+  const choosable =
+    plan.items.length > 0 || (!overall && rows.some((row) => row.selectable && row.model.active))
   if (!overall && !choosable) return null
   return h(
     'footer',

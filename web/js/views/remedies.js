@@ -127,26 +127,25 @@ export function folderChooser({ store, state, t }, row) {
 }
 
 /**
- * What went wrong in the sources, each with its own words.
+ * What went wrong in the sources, in our words where there are some, and in the source's own.
  *
  * @param {Context} context
  * @param {Row} row
  * @param {string} style
  * @param {(error: SourceError) => boolean} told
  */
-export function sourceErrors({ say }, row, style, told) {
-  return row.resolution?.errors.filter(told).map((error, index) =>
-    h(
-      'p',
-      {
-        key: `${error.source} ${index}`,
-        class: style,
-        'data-testid': 'model-resolver-source-error',
-        'data-code': error.code
-      },
-      `${say('sources', error.source)}: ${error.message}`
+export function sourceErrors({ t, say, has }, row, style, told) {
+  return row.resolution?.errors.filter(told).map(({ source, code, message }, index) => {
+    const key = `errors.${code}`
+    const known = has(key)
+    return h(
+      'div',
+      { key: `${source} ${index}`, 'data-testid': 'model-resolver-source-error', 'data-code': code },
+      h('p', { class: style }, t('row.sourceError', { name: say('sources', source), text: known ? t(key) : message })),
+      // Which file, or host, it is about.
+      known && h('p', { class: 'note' }, message)
     )
-  )
+  })
 }
 
 /**

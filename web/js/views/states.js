@@ -43,7 +43,7 @@ export function idleView(context) {
 /** @param {Context} context */
 export function noModelsView(context) {
   const { t, state, store } = context
-  const more = store.host.kind === 'comfyui' && !state.file && otherFile(context)
+  const more = store.host.kind === 'comfyui' ? !state.file && otherFile(context) : lookAgain(context)
   return message('no-models', openBox(false), t('state.noModelsTitle'), t('state.noModelsText'), more)
 }
 
@@ -56,8 +56,19 @@ function otherFile(context) {
  * @param {Context} context
  * @param {number} count of models the workflow uses
  */
-export function allHereView({ t }, count) {
-  return message('all-here', openBox(true), t('state.allHereTitle'), t('state.allHereText', { n: count }))
+export function allHereView(context, count) {
+  const { t, store } = context
+  const more = store.host.kind === 'standalone' && lookAgain(context)
+  return message('all-here', openBox(true), t('state.allHereTitle'), t('state.allHereText', { n: count }), more)
+}
+
+/**
+ * The page's way to a new scan where there is no summary, which holds it otherwise.
+ *
+ * @param {Context} context
+ */
+function lookAgain({ t, store }) {
+  return button(t('header.rescan'), () => void store.rescan(), { icon: 'refresh', testid: 'model-resolver-rescan' })
 }
 
 /**
