@@ -135,6 +135,8 @@ export class DownloadBook {
   #tellFailure(download) {
     const { i18n, host, viewers } = this.store
     if (viewers > 0) return
-    host.notify?.('error', i18n.t('toast.failed', { name: download.filename }), download.error?.message ?? '')
+    const { code = '', message = '' } = download.error ?? {}
+    const text = i18n.has(`errors.${code}`) ? i18n.t(`errors.${code}`) : message
+    host.notify?.('error', i18n.t('toast.failed', { name: download.filename }), text)
   }
 }
