@@ -17,7 +17,7 @@ from tests.editor_page import part, row, screenshot
 from tests.standalone_server import Server, serving
 from tests.test_editor_sources import GULL, WORLD, chain
 
-SLOW = 30_000
+SLOW = 60_000
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@
 
 import { h, patch } from './js/dom.js'
 import { defineElements } from './js/panel.js'
-import { isRunning } from './js/rows.js'
 import { Store } from './js/store.js'
 import { ACCEPTED } from './js/views/file.js'
 import { createStandaloneHost } from './standalone_host.js'
@@ -174,14 +173,9 @@ function render() {
   document.documentElement.lang = view.language === 'zh' ? 'zh-CN' : 'en'
   document.title = `ComfyUI ${t('title')}`
   patch(page, [topBar(), view.askToken ? tokenForm() : dropZone()])
-  showCard()
+  card.hidden = view.askToken
 }
 
-/** Without a workflow there is something to see only while something is under way. */
-function showCard() {
-  const isUsed = store.state.file || [...store.state.downloads.values()].some(isRunning)
-  card.hidden = view.askToken || !isUsed
-}
 
 for (const type of ['dragenter', 'dragover', 'dragleave', 'drop']) {
   document.addEventListener(type, (event) => {
@@ -196,11 +190,10 @@ for (const type of ['dragenter', 'dragover', 'dragleave', 'drop']) {
   })
 }
 systemDark.addEventListener('change', render)
-store.subscribe(showCard)
 
 async function start() {
   await store.i18n.load()
-  await store.downloads.restore()
+  await Promise.all([store.downloads.restore(), store.access.load(), store.library.restore()])
   render()
 }
 

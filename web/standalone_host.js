@@ -79,16 +79,6 @@ async function follow(send, events, signIn) {
 }
 
 /**
- * Whether a `library` event only says how far hashing is: then no file has come or gone, and what the hashes
- * tell is asked for once, when it is over.
- *
- * @param {{ hashing?: { state: string } }} event
- */
-function isHashing({ hashing }) {
-  return hashing !== undefined && hashing.state !== 'idle'
-}
-
-/**
  * The part of https://html.spec.whatwg.org/multipage/server-sent-events.html that our server uses.
  *
  * @param {ReadableStream<Uint8Array<ArrayBuffer>>} body
@@ -101,8 +91,10 @@ async function readEvents(body, events) {
     if (line.startsWith('event:')) type = line.slice(6).trim()
     else if (line.startsWith('data:')) data += line.slice(5)
     else if (line === '') {
-      if (type === 'download') events.download(JSON.parse(data))
-      else if (type === 'library' && !isHashing(JSON.parse(data))) events.library()
+      const detail = data && JSON.parse(data)
+      if (type === 'download') events.download(detail)
+      else if (type === 'library' && detail.hashing) events.hashing(detail.hashing)
+      else if (type === 'library') events.library()
       type = data = ''
     }
   }

@@ -7,8 +7,8 @@
 const TOLD = new Set(['completed', 'failed', 'not_found'])
 
 /**
- * Tells, in a live region, what changed since the last time: the end of a search, files that arrived or
- * failed. Percentages are not told; a screen reader asks the progress bar for them.
+ * Tells, in a live region, what changed since the last time: the end of a search or of reading the library,
+ * files that arrived or failed. Percentages are not told; a screen reader asks the progress bar for them.
  *
  * @param {HTMLElement} region
  * @returns {(context: Context, rows: Row[]) => void}
@@ -19,6 +19,7 @@ export function announcer(region) {
   let searching = false
   /** @type {string | null} */
   let copied = null
+  let hashing = false
 
   return ({ t, state }, rows) => {
     const news = []
@@ -34,6 +35,9 @@ export function announcer(region) {
     }
     if (state.copied !== null && state.copied !== copied) news.push(t('details.copied'))
     copied = state.copied
+    const isHashing = (state.library.hashing?.state ?? 'idle') !== 'idle'
+    if (hashing && !isHashing) news.push(t('announce.read'))
+    hashing = isHashing
     before = new Map(rows.map((row) => [row.id, row.state]))
     searching = state.search.running
     if (news.length > 0) region.textContent = news.join(' ')

@@ -3,7 +3,8 @@
 import { readLines } from './lines.js'
 
 /** @import { Analysis, Credential, CredentialCheck, Download, DownloadItem } from '../types/contract' */
-/** @import { Folder, Provider, Resolution, ResolveRequest } from '../types/contract' */
+/** @import { Duplicates, Folder, Hashing, LibraryAnswer, Provider } from '../types/contract' */
+/** @import { Resolution, ResolveRequest } from '../types/contract' */
 /** @import { Host } from '../types/host' */
 /** @import { Problem } from '../types/state' */
 
@@ -155,6 +156,29 @@ export class Client {
   /** @param {string} id of a finished download */
   async forget(id) {
     await this.#send(`/downloads/${encodeURIComponent(id)}`, { method: 'DELETE' })
+  }
+
+  /** @returns {Promise<LibraryAnswer>} */
+  library() {
+    return this.#json('/library')
+  }
+
+  /** @returns {Promise<Duplicates>} */
+  duplicates() {
+    return this.#json('/library/duplicates')
+  }
+
+  /** @returns {Promise<Hashing>} */
+  hashing() {
+    return this.#json('/library/hash')
+  }
+
+  /**
+   * @param {'start' | 'pause' | 'resume' | 'cancel'} action
+   * @returns {Promise<Hashing>}
+   */
+  controlHashing(action) {
+    return this.#json('/library/hash', { method: 'POST', body: { action } })
   }
 
   /** @returns {Promise<Credential[]>} */

@@ -49,8 +49,8 @@ export function createComfyHost(app, api) {
     listen(events) {
       listenTo('model-resolver.download', (event) => events.download(event.detail))
       listenTo('model-resolver.library', ({ detail }) => {
-        // Hashing reports as it gets on; only at its end there may be something new about files.
-        if (!detail?.hashing || detail.hashing.state === 'idle') events.library()
+        if (detail?.hashing) events.hashing(detail.hashing)
+        else events.library()
       })
       api.addEventListener('reconnected', () => events.reconnected())
     },

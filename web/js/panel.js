@@ -10,6 +10,7 @@ import { tokensView } from './views/access.js'
 import { fileBar } from './views/file.js'
 import { footerView } from './views/footer.js'
 import { summaryBar, titleBar } from './views/header.js'
+import { libraryView } from './views/library.js'
 import { listView, othersView } from './views/list.js'
 import { noticesView } from './views/notices.js'
 import { button } from './views/parts.js'
@@ -29,7 +30,7 @@ import {
 /** @import { Store } from './store.js' */
 /** @import { Context } from './views/context.js' */
 
-const STYLES = ['base', 'panel', 'row', 'details', 'states']
+const STYLES = ['base', 'panel', 'row', 'details', 'library', 'states']
 
 /**
  * `<model-resolver-panel>`: the whole list, for a sidebar or a page. Give it a `store`; it keeps no state of
@@ -198,7 +199,12 @@ function bodyView(context, rows) {
   }
   if (state.phase === 'idle') {
     // The page has an invitation of its own.
-    return [store.host.kind === 'comfyui' && idleView(context), othersView(context, []), tokensView(context)]
+    return [
+      store.host.kind === 'comfyui' && idleView(context),
+      othersView(context, []),
+      libraryView(context),
+      tokensView(context)
+    ]
   }
   // While an open list is scanned again it stays: a flash of bones would say that something was lost.
   if (!state.analysis) return loadingView(context)
@@ -223,6 +229,7 @@ function bodyView(context, rows) {
     none && noModelsView(context),
     !none && allHere && allHereView(context, active.length),
     listView(context, rows),
+    libraryView(context),
     tokensView(context)
   ]
 }

@@ -8,6 +8,7 @@ import { ApiError, Client, isAbort, problemOf } from './client.js'
 import { DownloadBook } from './downloads.js'
 import { fingerprint } from './fingerprint.js'
 import { I18n } from './i18n.js'
+import { Library } from './library.js'
 import { downloadUrl, fileNameOf } from './links.js'
 import { planOf } from './plan.js'
 import { Relinker } from './relinker.js'
@@ -54,11 +55,13 @@ export class Store {
       credentials: [],
       checks: new Map(),
       opened: new Set(),
+      library: { hashing: null, unread: null, duplicates: null, busy: false, problem: null },
       open: new Set(),
       copied: null
     }
     this.access = new Access(this)
     this.downloads = new DownloadBook(this)
+    this.library = new Library(this)
     this.relinker = new Relinker(this)
     /** @type {Set<() => void>} */
     this.listeners = new Set()
@@ -77,11 +80,15 @@ export class Store {
       const workflow = this.host.workflow()
       if (workflow && fingerprint(workflow) !== this.scanned) await this.#scanGraph()
     }, QUIET)
+    /** There may be something new about files. */
+    this.libraryChanged = coalesce(() => this.#libraryChanged(), QUIET)
     host.listen({
       download: (download) => this.downloads.accept(download),
-      library: coalesce(() => this.#libraryChanged(), QUIET),
+      library: this.libraryChanged,
+      hashing: (hashing) => this.library.accept(hashing),
       reconnected: () => {
         void this.downloads.restore()
+        void this.library.restore()
         if (this.state.phase !== 'idle') this.scanSoon()
       }
     })
@@ -104,7 +111,7 @@ export class Store {
   async attach() {
     this.viewers += 1
     await this.i18n.load()
-    await Promise.all([this.downloads.restore(), this.access.load(), this.scan()])
+    await Promise.all([this.downloads.restore(), this.access.load(), this.library.restore(), this.scan()])
   }
 
   detach() {
@@ -236,7 +243,7 @@ export class Store {
     this.#stopSearch()
     this.state.resolutions.clear()
     this.state.actionProblem = null
-    await Promise.all([this.downloads.restore(), this.access.load()])
+    await Promise.all([this.downloads.restore(), this.access.load(), this.library.restore()])
     await this.scan({ afresh: true })
   }
 
@@ -328,6 +335,7 @@ export class Store {
   }
 
   async #libraryChanged() {
+    await this.library.load()
     if (this.state.phase === 'idle') return
     const { state } = this
     const needed = () => [state.graph, state.analysis].map((analysis) => neededModels(analysis).length)

@@ -158,3 +158,33 @@ export interface Hashing {
   bytes_total: number
   failed: number
 }
+
+export interface LibraryFile {
+  folder: string
+  name: string
+  path: string
+  size: number
+  /** Null while the content is not known. */
+  sha256: string | null
+}
+
+/** The first files of `total`. */
+export interface LibraryAnswer {
+  files: LibraryFile[]
+  total: number
+}
+
+/** One content that takes space `copies` times; `wasted`: bytes beyond the first. `files`: every name of it. */
+export interface DuplicateGroup {
+  sha256: string
+  size: number
+  copies: number
+  wasted: number
+  files: LibraryFile[]
+}
+
+export interface Duplicates {
+  groups: DuplicateGroup[]
+  wasted: number
+  unhashed: number
+}

@@ -1,13 +1,15 @@
 // Where the panel runs. ComfyUI's editor and the standalone page each hand the store one Host;
 // nothing else in web/js knows which of the two it is in.
 
-import type { Download, Reference } from './contract'
+import type { Download, Hashing, Reference } from './contract'
 
 export interface HostEvents {
   /** One download has changed. */
   download(download: Download): void
   /** Files have come or gone in the model folders. */
   library(): void
+  /** How far hashing the library is. */
+  hashing(hashing: Hashing): void
   /** Events may have been missed (socket or stream was down): ask for the state again. */
   reconnected(): void
 }

@@ -8,7 +8,9 @@ import type {
   CredentialCheck,
   Download,
   DownloadItem,
+  Duplicates,
   Folder,
+  Hashing,
   Model,
   Provider,
   Resolution
@@ -51,6 +53,17 @@ export interface Locked {
   url: string
 }
 
+/** What is known of the files on the server. */
+export interface LibraryState {
+  hashing: Hashing | null
+  /** Files whose content is not known; `all`: counted to the last one. Null until the server was asked. */
+  unread: { files: number; bytes: number; all: boolean } | null
+  duplicates: Duplicates | null
+  /** The server is being told to begin, pause, go on or end. */
+  busy: boolean
+  problem: Problem | null
+}
+
 export interface State {
   /** `idle`: no workflow. `failed`: the last scan failed, see `problem`. */
   phase: 'idle' | 'scanning' | 'ready' | 'failed'
@@ -91,6 +104,7 @@ export interface State {
   checks: Map<string, TokenCheck>
   /** URLs that a check has found open. */
   opened: Set<string>
+  library: LibraryState
   /** Keys of what is unfolded: rows by model id, sections by name. */
   open: Set<string>
   /** What was just copied. */

@@ -4,7 +4,7 @@ import { h } from '../dom.js'
 import { fileNameOf } from '../links.js'
 import { alternativeList } from './elsewhere.js'
 import { isOffline, isSourceFailure } from './notices.js'
-import { confidenceBadge, evidenceText, iconButton, originLink } from './parts.js'
+import { confidenceBadge, copyable, evidenceText, originLink } from './parts.js'
 import { sourceErrors, urlForm } from './remedies.js'
 import { substituteList } from './substitutes.js'
 
@@ -69,24 +69,6 @@ export function detailsView(context, row) {
 function item(term, value) {
   if (!value || (Array.isArray(value) && value.length === 0)) return null
   return h('div', { key: term }, h('dt', null, term), h('dd', null, value))
-}
-
-/**
- * @param {Context} context
- * @param {string} text
- * @param {string} [style]
- */
-function copyable({ t, state, store }, text, style = '') {
-  const done = state.copied === text
-  return h(
-    'span',
-    { class: `copyable ${style}` },
-    h('span', { class: 'path', title: text }, text),
-    iconButton(done ? 'check' : 'copy', t(done ? 'details.copied' : 'details.copy'), () => void store.copy(text), {
-      class: done ? 'done' : 'quiet',
-      testid: 'model-resolver-copy'
-    })
-  )
 }
 
 /**

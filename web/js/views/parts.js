@@ -51,6 +51,26 @@ export function iconButton(name, label, onclick, options = {}) {
 }
 
 /**
+ * A text with a button that copies it.
+ *
+ * @param {Context} context
+ * @param {string} text
+ * @param {string} [style]
+ */
+export function copyable({ t, state, store }, text, style = '') {
+  const done = state.copied === text
+  return h(
+    'span',
+    { class: `copyable ${style}` },
+    h('span', { class: 'path', title: text }, text),
+    iconButton(done ? 'check' : 'copy', t(done ? 'details.copied' : 'details.copy'), () => void store.copy(text), {
+      class: done ? 'done' : 'quiet',
+      testid: 'model-resolver-copy'
+    })
+  )
+}
+
+/**
  * @param {string} label
  * @param {() => void} onclick
  * @param {{ testid?: string, class?: string, icon?: IconName, disabled?: boolean, describedby?: string }} [options]

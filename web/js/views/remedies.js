@@ -141,7 +141,11 @@ export function sourceErrors({ t, say, has }, row, style, told) {
     return h(
       'div',
       { key: `${source} ${index}`, 'data-testid': 'model-resolver-source-error', 'data-code': code },
-      h('p', { class: style }, t('row.sourceError', { name: say('sources', source), text: known ? t(key) : message })),
+      h(
+        'p',
+        { class: style },
+        t('row.sourceError', { name: say('sources', source), text: known ? t(key) : message })
+      ),
       // Which file, or host, it is about.
       known && h('p', { class: 'note' }, message)
     )

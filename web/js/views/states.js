@@ -68,7 +68,10 @@ export function allHereView(context, count) {
  * @param {Context} context
  */
 function lookAgain({ t, store }) {
-  return button(t('header.rescan'), () => void store.rescan(), { icon: 'refresh', testid: 'model-resolver-rescan' })
+  return button(t('header.rescan'), () => void store.rescan(), {
+    icon: 'refresh',
+    testid: 'model-resolver-rescan'
+  })
 }
 
 /**
