@@ -292,7 +292,7 @@ class Crew:
                 self._renew(origin, failure.error)
                 return
             self._failed(fetcher, failure.error)
-            if failure.head.status == 200:
+            if failure.is_whole:
                 origin.ignores_ranges = True
         elif isinstance(failure, Broken):
             why = "it fell silent" if fetcher.is_stalled else str(failure)

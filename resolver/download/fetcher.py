@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ..errors import DownloadError
 from ..net.faults import error_from_response
 from ..net.heads import Head
-from ..net.probe import content_range
+from ..net.probe import content_range, content_type
 from ..net.wire import Broken, Target, Wire, WirePool
 from ..priority import BESIDE_THE_HOST, lower_priority
 from .limiter import BandwidthLimiter
@@ -23,18 +23,23 @@ from .part import PartFile
 from .piece_log import PieceLog
 from .pieces import Pieces, Segment
 from .trailing import TrailingHash
+from .verify import is_page
 
 BUFFER = 256 << 10
 _FLUSH_SECONDS = 1.0
 
 
 class Refused(Exception):
-    """The server answered, but not with the range that was asked for. ``head``: its answer."""
+    """The server answered, but not with the range that was asked for. ``head``: its answer.
 
-    def __init__(self, head: Head, error: DownloadError) -> None:
+    ``is_whole``: it began to send the whole file instead.
+    """
+
+    def __init__(self, head: Head, error: DownloadError, *, is_whole: bool = False) -> None:
         super().__init__(error.code)
         self.head = head
         self.error = error
+        self.is_whole = is_whole
 
 
 @dataclass(eq=False)
@@ -199,7 +204,10 @@ class Fetcher(threading.Thread):
 def _check(head: Head, first: int, last: int, content: Content, etag: str | None) -> None:
     """Whether the answer is the range that was asked for, of the content that is wanted. Else ``Refused``."""
     if head.status != 206:
-        if head.status == 200:
+        if head.status == 200 and is_page(content_type(head)):
+            # Somebody on the way asks for a login, say; the file is no other one for that.
+            error = _strange(head, "a page where a part of the file is asked for")
+        elif head.status == 200:
             if head.strong_etag != etag or head.content_length not in (None, content.size):
                 raise Refused(head, changed("it has another validator"))
             error = DownloadError(
@@ -207,6 +215,7 @@ def _check(head: Head, first: int, last: int, content: Content, etag: str | None
                 code="SERVER_REFUSED",
                 retryable=True,
             )
+            raise Refused(head, error, is_whole=True)
         elif head.status == 416:
             error = changed("it has no such part")
         else:

@@ -40,9 +40,14 @@ _BYTES_PER_VALUE = {
 }
 
 
+def is_page(content_type: str | None) -> bool:
+    """Whether an answer of that type is for people or programs to read, as models are not."""
+    return content_type in _PAGE_TYPES
+
+
 def check_content_type(content_type: str | None, name: str) -> None:
     """Refuse a web page or an error message that comes in place of a file (``NOT_A_MODEL``)."""
-    if content_type in _PAGE_TYPES and not (content_type == "application/json" and _ending(name) == ".json"):
+    if is_page(content_type) and not (content_type == "application/json" and _ending(name) == ".json"):
         raise DownloadError(
             f"The server sent a page ({content_type}) instead of a file: the link may need a login, or lead "
             "to a page about the file.",

@@ -37,6 +37,7 @@ from .heads import Head
 from .policy import CheckedUrl
 from .urls import page_url, redact
 
+_LONGEST_WAIT = 3600.0
 _NAMES = {"huggingface": "Hugging Face", "civitai": "Civitai"}
 _SETTINGS = {"huggingface": "CMR_HF_TOKEN", "civitai": "CMR_CIVITAI_API_KEY"}
 
@@ -167,7 +168,15 @@ def error_from_exception(error: Exception, url: CheckedUrl) -> DownloadError:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds the server asks us to wait: ``Retry-After`` (number or date), or the reset in ``RateLimit``."""
+    """Seconds the server asks us to wait: ``Retry-After`` (number or date), or the reset in ``RateLimit``.
+
+    At most an hour: a clock that is set wrong, or a whim, must not put a download off for years.
+    """
+    seconds = _asked_to_wait(headers)
+    return None if seconds is None else min(seconds, _LONGEST_WAIT)
+
+
+def _asked_to_wait(headers: Mapping[str, str]) -> float | None:
     text = headers.get("Retry-After", "").strip()
     if re.fullmatch(r"\d{1,9}(\.\d+)?", text):
         return float(text)
