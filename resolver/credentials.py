@@ -7,6 +7,7 @@ to the host that it belongs to.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -19,6 +20,7 @@ from . import schemas
 from .errors import BadInput, DownloadError, ResolverError
 from .net.api import request_json
 from .net.client import HttpClient, credentials_from
+from .net.login import LoggedIn
 from .net.policy import Provider
 from .net.probe import probe
 from .net.urls import page_url
@@ -48,11 +50,12 @@ def parse_provider(name: str) -> Provider:
 
 
 class Credentials:
-    """The stored tokens, before those of the settings. Methods that write block; all are thread-safe."""
+    """The stored tokens, before those of the settings. Only ``token`` never blocks; all are thread-safe."""
 
     def __init__(self, path: Path, settings: Settings) -> None:
         self._path = path
-        self._settings: Callable[[Provider], str | None] = credentials_from(settings)
+        self._login = LoggedIn()
+        self._settings: Callable[[Provider], str | None] = credentials_from(settings, self._login)
         self._lock = threading.Lock()
         self._stored = _read(path)
 
@@ -60,8 +63,13 @@ class Credentials:
         """The token to send: what the user gave last counts, else what the settings say."""
         return self._stored.get(provider) or self._settings(provider)
 
+    def look(self) -> None:
+        """Have a login of Hugging Face's tools that was made a moment ago count as well."""
+        self._login.look()
+
     def state(self, provider: Provider) -> schemas.Credential:
         """Whether there is one, never which."""
+        self.look()
         if provider in self._stored:
             return schemas.Credential(provider=provider, set=True, origin="stored")
         if self._settings(provider):
@@ -106,6 +114,7 @@ async def check(
 
     ``code``: None if all is well, else ``TOKEN_MISSING``, or as in ``net.faults``.
     """
+    await asyncio.to_thread(credentials.look)
     found = schemas.CredentialCheck(provider=provider, set=credentials.token(provider) is not None)
     try:
         if found.set:

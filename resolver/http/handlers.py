@@ -248,8 +248,12 @@ async def change_settings(resolver: Resolver, request: web.Request) -> web.Strea
 
 
 async def list_credentials(resolver: Resolver, request: web.Request) -> web.StreamResponse:
-    states = [resolver.credentials.state(provider) for provider in get_args(Provider)]
-    return await json_answer(lambda: schemas.CredentialsAnswer(credentials=states))
+    def states() -> schemas.CredentialsAnswer:
+        return schemas.CredentialsAnswer(
+            credentials=[resolver.credentials.state(provider) for provider in get_args(Provider)]
+        )
+
+    return await json_answer(states)
 
 
 async def put_credential(resolver: Resolver, request: web.Request) -> web.StreamResponse:

@@ -30,12 +30,13 @@ from ..settings import HUGGING_FACE, Settings
 from .dns import PublicResolver
 from .faults import error_from_exception, redirect_refused
 from .heads import REDIRECTS, Head
+from .login import LoggedIn
 from .policy import CheckedUrl, Provider, UrlPolicy
 from .proxies import Proxies
 from .wire import Address, Target, WirePool
 
 Credentials = Callable[[Provider], str | None]
-"""Asked before every request, so that a token set at run time counts from then on."""
+"""Asked before every request, so that a token set at run time counts from then on. Must not block."""
 
 Follow = Literal["all", "same_origin"]
 
@@ -49,28 +50,23 @@ _PLACE_SECONDS = 10.0
 _OURS = frozenset({"authorization", "proxy-authorization", "cookie", "host", "user-agent"})
 
 
-def credentials_from(settings: Settings) -> Credentials:
-    """The tokens the settings hold; for Hugging Face, else the one its own tools are logged in with."""
+def credentials_from(settings: Settings, logged_in: LoggedIn | None = None) -> Credentials:
+    """The tokens the settings hold; for Hugging Face, else the one its own tools are logged in with.
+
+    Blocks, as it looks for that one. What it returns never does.
+    """
+    # Nobody meant the login for a mirror.
+    login = (logged_in or LoggedIn()) if settings.hf_endpoint == HUGGING_FACE else None
+    if login is not None and settings.hf_token is None:
+        login.look()
 
     def lookup(provider: Provider) -> str | None:
         secret = settings.hf_token if provider == "huggingface" else settings.civitai_api_key
         if secret is not None:
             return secret.get_secret_value()
-        # Nobody meant that one for a mirror.
-        if provider == "huggingface" and settings.hf_endpoint == HUGGING_FACE:
-            return _logged_in_token()
-        return None
+        return login.token() if provider == "huggingface" and login is not None else None
 
     return lookup
-
-
-def _logged_in_token() -> str | None:
-    """What ``hf auth login`` left on this machine. The package is heavy, so it loads on first use."""
-    try:
-        from huggingface_hub import get_token
-    except ImportError:
-        return None
-    return get_token()
 
 
 @dataclass(frozen=True)
