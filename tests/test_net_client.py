@@ -428,8 +428,20 @@ async def test_civitai_is_asked_for_one_byte_at_once() -> None:
 @pytest.mark.parametrize(
     ("status", "headers", "token", "code", "says"),
     [
-        (401, {"X-Error-Code": "GatedRepo"}, None, "GATED", "set CMR_HF_TOKEN"),
-        (403, {"X-Error-Code": "GatedRepo"}, "hf_x", "GATED", "https?://.*/o/r with the account"),
+        (
+            401,
+            {"X-Error-Code": "GatedRepo"},
+            None,
+            "GATED",
+            "Accept it at https://huggingface.co/o/r and set CMR_HF_TOKEN",
+        ),
+        (
+            403,
+            {"X-Error-Code": "GatedRepo"},
+            "hf_x",
+            "GATED",
+            "Accept it at https://huggingface.co/o/r with the account",
+        ),
         (401, {}, None, "NOT_FOUND_OR_PRIVATE", "CMR_HF_TOKEN"),
         (401, {}, "hf_x", "TOKEN_REJECTED", "CMR_HF_TOKEN"),
         (403, {}, "hf_x", "UNAUTHORIZED", "account"),

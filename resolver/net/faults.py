@@ -35,7 +35,7 @@ import aiohttp
 from ..errors import DownloadError
 from .heads import Head
 from .policy import CheckedUrl
-from .urls import page_url, redact
+from .urls import redact, site_page
 
 _LONGEST_WAIT = 3600.0
 _NAMES = {"huggingface": "Hugging Face", "civitai": "Civitai"}
@@ -74,7 +74,7 @@ def _denied(answer: Head) -> DownloadError:
     if answer.headers.get("X-Error-Message") == "Access to this resource is disabled.":
         return DownloadError(f"{answer.url.host} has taken this repository down.", code="NOT_FOUND")
     name, setting = _NAMES[site], _SETTINGS[site]
-    page = page_url(answer.url.url)
+    page = site_page(answer.url.url, site)
     where = f" ({page})" if page else ""
     code = answer.headers.get("X-Error-Code", "")
     if code == "GatedRepo":
@@ -99,7 +99,7 @@ def _denied(answer: Head) -> DownloadError:
         )
     if answer.status == 401:
         return DownloadError(
-            f"{name} does not accept the token in {setting}. Make a new one and set it.",
+            f"{name} does not accept the token it was sent. Make a new one and set it ({setting}).",
             code="TOKEN_REJECTED",
             page_url=page,
         )

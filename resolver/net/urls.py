@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 # A secret of its own: only this parameter is dropped.
@@ -13,6 +14,8 @@ _SEPARATORS = re.compile(r"&amp;|[&;]")
 # Backblaze (Authorization), Cloudflare (verify).
 _SIGNATURES = frozenset(("authorization", "policy", "signature", "key-pair-id", "sig", "verify", "hmac"))
 _SIGNATURE_PREFIXES = ("x-amz-", "x-goog-", "x-ms-", "x-xet-")
+_VERBS = ("resolve", "blob", "raw")
+_CIVITAI_HOSTS = ("civitai.com", "www.civitai.com", "civitai.red")
 
 
 def redact(url: str) -> str:
@@ -67,11 +70,32 @@ def page_url(url: str) -> str | None:
     except ValueError:
         return None
     steps = parts.path.strip("/").split("/")
-    if parts.hostname in ("civitai.com", "civitai.red"):
+    if parts.hostname in _CIVITAI_HOSTS:
         if steps[:3] == ["api", "download", "models"] and len(steps) > 3 and steps[3].isdigit():
             return f"https://{parts.hostname}/model-versions/{steps[3]}"
         return None
-    for verb in ("resolve", "blob", "raw"):
+    for verb in _VERBS:
         if verb in steps[2:4]:
             return urlunsplit((parts.scheme, parts.netloc, "/".join(steps[: steps.index(verb, 2)]), "", ""))
     return None
+
+
+def site_page(url: str, provider: Literal["huggingface", "civitai"]) -> str | None:
+    """``page_url`` at the site itself, for a ``url`` of it or of a mirror, which may have a path of its own.
+
+    Licences are accepted, and accounts kept, there and nowhere else.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    if provider == "civitai":
+        host = parts.hostname if parts.hostname in _CIVITAI_HOSTS else "civitai.com"
+        at = parts.path.find("/api/download/models/")
+        return page_url(f"https://{host}{parts.path[at:]}") if at >= 0 else None
+    steps = parts.path.strip("/").split("/")
+    verb = next((at for at, step in enumerate(steps) if at > 1 and step in _VERBS), None)
+    if verb is None:
+        return None
+    kind = steps[verb - 3 : verb - 2] if steps[verb - 3 : verb - 2] in (["datasets"], ["spaces"]) else []
+    return "/".join(("https://huggingface.co", *kind, *steps[verb - 2 : verb]))
