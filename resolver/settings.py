@@ -42,6 +42,9 @@ or decides whom it trusts, which no request may."""
 
 HUGGING_FACE = "https://huggingface.co"
 CIVITAI = "https://civitai.com"
+CIVITAI_WWW = "https://www.civitai.com"
+CIVITAI_RED = "https://civitai.red"
+"""Civitai's other site: the catalogue is split between the two."""
 MODELSCOPE = "https://www.modelscope.cn"
 
 # The first design of this program had a page of its own (Gradio) on a port of its own.

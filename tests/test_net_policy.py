@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from resolver.errors import SettingsError, UrlRefused
 from resolver.net.addresses import is_public, parse_host
-from resolver.net.policy import CheckedUrl, UrlPolicy
-from resolver.net.urls import page_url, redact
+from resolver.net.policy import CheckedUrl, Provider, UrlPolicy
+from resolver.net.urls import page_url, redact, site_page
 from resolver.settings import Settings
 
 
@@ -293,6 +293,32 @@ def test_a_checked_url_shows_no_secret() -> None:
 )
 def test_the_page_people_read(url: str, page: str | None) -> None:
     assert page_url(url) == page
+
+
+@pytest.mark.parametrize(
+    ("url", "provider", "page"),
+    [
+        ("https://huggingface.co/o/r/resolve/main/x.bin", "huggingface", "https://huggingface.co/o/r"),
+        ("http://127.0.0.1:80/o/r/resolve/main/d/x.bin", "huggingface", "https://huggingface.co/o/r"),
+        ("https://m.example/o/r/raw/main/resolve", "huggingface", "https://huggingface.co/o/r"),
+        ("https://m.example/hf/hub/o/r/resolve/main/x", "huggingface", "https://huggingface.co/o/r"),
+        (
+            "https://m.example/hf/datasets/o/r/resolve/main/x",
+            "huggingface",
+            "https://huggingface.co/datasets/o/r",
+        ),
+        ("https://m.example/api/whoami-v2", "huggingface", None),
+        ("https://m.example/api/download/models/7", "civitai", "https://civitai.com/model-versions/7"),
+        ("https://m.example/c/api/download/models/7", "civitai", "https://civitai.com/model-versions/7"),
+        ("https://civitai.red/api/download/models/7", "civitai", "https://civitai.red/model-versions/7"),
+        ("https://m.example/models/7", "civitai", None),
+        ("https://[bad", "civitai", None),
+    ],
+)
+def test_the_page_at_the_site_whatever_mirror_a_file_comes_from(
+    url: str, provider: Provider, page: str | None
+) -> None:
+    assert site_page(url, provider) == page
 
 
 def test_public_addresses_are_told_from_others() -> None:

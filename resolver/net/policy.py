@@ -26,7 +26,7 @@ from typing import Literal
 from urllib.parse import quote, urlsplit
 
 from ..errors import SettingsError, UrlRefused
-from ..settings import CIVITAI, HUGGING_FACE, MODELSCOPE, Settings
+from ..settings import CIVITAI, CIVITAI_RED, CIVITAI_WWW, HUGGING_FACE, MODELSCOPE, Settings
 from .addresses import Address, is_public, parse_host
 from .urls import hub_file_path, redact
 
@@ -35,6 +35,7 @@ Origin = tuple[str, str, int]
 
 _HUGGING_FACE_HOSTS = ("huggingface.co", "hf.co")
 _CIVITAI_HOSTS = ("civitai.com", "civitai.red")
+_CIVITAI_COM = (("https", "civitai.com", 443), ("https", "www.civitai.com", 443))
 _MODELSCOPE_HOSTS = ("modelscope.cn",)
 # Where Civitai's downloads lie besides b2.civitai.com: buckets at Cloudflare R2 and Backblaze B2
 # (https://education.civitai.com/civitais-guide-to-downloading-via-api: "a pre signed S3-style URL").
@@ -87,7 +88,7 @@ class UrlPolicy:
         self._civitai_endpoint = settings.civitai_endpoint
         self._hf_origins = _origins((HUGGING_FACE, settings.hf_endpoint), "CMR_HF_ENDPOINT")
         self._civitai_origins = _origins(
-            (*(f"https://{host}" for host in _CIVITAI_HOSTS), settings.civitai_endpoint),
+            (CIVITAI, CIVITAI_WWW, CIVITAI_RED, settings.civitai_endpoint),
             "CMR_CIVITAI_ENDPOINT",
         )
         self._modelscope_endpoint = settings.modelscope_endpoint
@@ -130,8 +131,9 @@ class UrlPolicy:
             path = urlsplit(checked.url)
             tail = hub_file_path(path.path) + (f"?{path.query}" if path.query else "")
             return self.check(self._hf_endpoint + tail)
-        if checked.origin == ("https", "civitai.com", 443):
-            return self.check(self._civitai_endpoint + checked.url.removeprefix(CIVITAI))
+        if checked.origin in _CIVITAI_COM:
+            tail = checked.url.removeprefix(f"https://{checked.host}")
+            return self.check(self._civitai_endpoint + tail)
         if checked.origin == ("https", "www.modelscope.cn", 443):
             return self.check(self._modelscope_endpoint + checked.url.removeprefix(MODELSCOPE))
         return checked

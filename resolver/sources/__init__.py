@@ -150,20 +150,22 @@ def civitai_version(url: str) -> str | None:
 def normalise_url(url: str) -> str | None:
     """The URL that serves the file itself: ``/blob/`` pages of Hugging Face become ``/resolve/``.
 
-    So does ``/raw/``, which serves the pointer that git keeps in a large file's place. ``None`` for what
-    cannot be a URL.
+    So does ``/raw/``, which serves the pointer that git keeps in a large file's place. ``www.civitai.com``
+    is ``civitai.com``. ``None`` for what cannot be a URL.
     """
     try:
         parts = urlsplit(url.strip())
         _ = parts.port
     except ValueError:
         return None
-    path, query = parts.path, parts.query
+    place, path, query = parts.netloc, parts.path, parts.query
+    if place.lower() == "www.civitai.com":
+        place = "civitai.com"
     if parts.hostname in ("huggingface.co", "hf.co"):
         path = hub_file_path(_RAW.sub(r"\1/blob/", path, count=1))
     if query in ("download=true", "download=1"):
         query = ""
-    return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
+    return urlunsplit((parts.scheme, place, path, query, ""))
 
 
 def url_file_name(url: str) -> str:

@@ -5,6 +5,9 @@ model in other formats and precisions). ``query`` searches the titles of models,
 are called after title and version (``epicrealism_naturalSin.safetensors``), so the title is guessed from
 the name. Only SHA-256 hashes can be asked for many at a time; AutoV2 and BLAKE3 are one question each.
 What a region does not show is left out of its answers without a word.
+
+civitai.com and civitai.red split the catalogue. A link to civitai.red is asked for there, everything else at
+the endpoint of the settings; where that is a mirror, it is asked in either's place.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from ..host import home_folder
 from ..net.api import request_json
 from ..net.client import HttpClient
 from ..roles import compare, parse_roles
-from ..settings import CIVITAI
+from ..settings import CIVITAI, CIVITAI_RED
 from . import Context, Offer, Wanted
 from .agreement import made_for_agrees
 from .asking import Answered, Asker, Budget
@@ -71,7 +74,6 @@ class CivitaiSource:
         self._client = client
         self._asker = asker
         self._endpoint = endpoint
-        self._host = urlsplit(endpoint).netloc
         self._hashes = _HashBatch(self)
 
     async def find(self, wanted: Wanted, context: Context, budget: Budget) -> list[Offer]:
@@ -80,7 +82,7 @@ class CivitaiSource:
         place = place_of(wanted)
         version = await self._version_at(place, budget) if place is not None else None
         if place is not None:
-            there = await self._with_models(files_at(place, version), budget)
+            there = await self._with_models(files_at(place, version), budget, place.site)
             offers += [self._offer_at(place, wanted, *found) for found in there]
         if not offers:
             offers = [self._offer(*found) for found in await self._by_name(wanted, context, budget)]
@@ -106,20 +108,20 @@ class CivitaiSource:
 
     async def _version_at(self, place: Place, budget: Budget) -> Any:
         if place.version is not None:
-            return await self.ask(f"/model-versions/{place.version}", budget)
+            return await self.ask(f"/model-versions/{place.version}", budget, site=place.site)
         model = await self.ask(f"/models/{place.model}", budget)
         latest = next(iter(dicts(model.get("modelVersions"))), None) if isinstance(model, dict) else None
         return {**latest, "model": model} if latest else None
 
-    async def _with_models(self, found: Iterable[Found], budget: Budget) -> list[Found]:
+    async def _with_models(self, found: Iterable[Found], budget: Budget, site: str = CIVITAI) -> list[Found]:
         """With their models, which say who made them and under which licence; versions alone do not."""
-        return [(await self._with_model(version, budget), file) for version, file in found]
+        return [(await self._with_model(version, budget, site), file) for version, file in found]
 
-    async def _with_model(self, version: dict[str, Any], budget: Budget) -> dict[str, Any]:
+    async def _with_model(self, version: dict[str, Any], budget: Budget, site: str) -> dict[str, Any]:
         if "creator" in _dict(version.get("model")) or not version.get("modelId"):
             return version
         try:
-            model = await self.ask(f"/models/{version['modelId']}", budget)
+            model = await self.ask(f"/models/{version['modelId']}", budget, site=site)
         except DownloadError:
             return version  # the file is found all the same
         return {**version, "model": model} if isinstance(model, dict) else version
@@ -166,14 +168,14 @@ class CivitaiSource:
         return dicts(answer.get("items") if answer else None)
 
     def _offer_at(self, place: Place, wanted: Wanted, version: dict[str, Any], file: dict[str, Any]) -> Offer:
-        offer = self._offer(version, file)
+        offer = self._offer(version, file, place.site)
         if place.url is not None:
             return replace(offer, url=place.url)
         # An AIR is the author's own address. With a version it names this very file, whatever it is called.
         name = wanted.name if place.version is not None else offer.filename
         return replace(offer, filename=name, evidence=frozenset({"embedded_url"}))
 
-    def _offer(self, version: dict[str, Any], file: dict[str, Any]) -> Offer:
+    def _offer(self, version: dict[str, Any], file: dict[str, Any], site: str = CIVITAI) -> Offer:
         model = _dict(version.get("model"))
         version_id, model_id = version.get("id"), version.get("modelId", model.get("id"))
         size, creator = file.get("sizeKB"), _dict(model.get("creator")).get("username")
@@ -185,7 +187,7 @@ class CivitaiSource:
             sha256=sha256_of(file),
             blake3=blake3_of(file),
             size=round(size * 1024) if isinstance(size, (int, float)) and 0 <= size < 1e12 else None,
-            page_url=f"{CIVITAI}/models/{model_id}?modelVersionId={version_id}",
+            page_url=f"{site}/models/{model_id}?modelVersionId={version_id}",
             needs="early_access" if version.get("availability") == "EarlyAccess" else None,
             publisher=creator if isinstance(creator, str) else None,
             downloads=downloads if isinstance(downloads, int) else 0,
@@ -194,9 +196,14 @@ class CivitaiSource:
             licence=licence_of(model),
         )
 
-    async def ask(self, path: str, budget: Budget, body: Any = None) -> Any:
-        """The JSON at ``path`` of the API; ``None`` where there is no such thing."""
-        url = f"{self._endpoint}/api/v1{path}"
+    async def ask(self, path: str, budget: Budget, body: Any = None, *, site: str = CIVITAI) -> Any:
+        """The JSON at ``path`` of the API; ``None`` where there is no such thing.
+
+        ``site``: which of Civitai's two is meant, where no mirror stands in for both.
+        """
+        is_other = site == CIVITAI_RED and self._endpoint == CIVITAI
+        endpoint = CIVITAI_RED if is_other else self._endpoint
+        url = f"{endpoint}/api/v1{path}"
 
         async def send(etag: str | None) -> Answered:
             said = await request_json(self._client, url, etag=etag, body=body)
@@ -206,7 +213,7 @@ class CivitaiSource:
 
         account = self._client.account("civitai")
         question = f"civitai {_FORMAT} {account} {url} {' '.join(body or ())}"
-        return await self._asker.ask(self._host, question, send, budget)
+        return await self._asker.ask(urlsplit(endpoint).netloc, question, send, budget)
 
 
 def _made_for_agrees(wanted: Wanted, version: Mapping[str, Any], context: Context) -> bool:

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from ..names import basename, same_file_name
 from ..roles import Roles, parse_roles
-from ..settings import CIVITAI
+from ..settings import CIVITAI, CIVITAI_RED
 from . import Wanted, civitai_version, normalise_url
 
 Found = tuple[dict[str, Any], dict[str, Any]]
@@ -45,6 +45,11 @@ class Place:
     version: str | None
     query: Mapping[str, str] = field(default_factory=dict)
     url: str | None = None
+
+    @property
+    def site(self) -> str:
+        """Which of Civitai's two sites it is a place of; an AIR does not say."""
+        return CIVITAI_RED if self.url and urlsplit(self.url).hostname == "civitai.red" else CIVITAI
 
 
 def place_of(wanted: Wanted) -> Place | None:
