@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resolver.workflow.containers.parameters import A1111Model, parse_parameters
+from resolver.workflow.containers.parameters import A1111Model, listed_models, parse_parameters
 
 
 @given(
@@ -58,8 +58,49 @@ def test_parameters_of_civitai_name_versions() -> None:
     )
     assert parse_parameters(text).models == (
         A1111Model("checkpoint", title="Z Image Turbo", version_id=2442439),
-        A1111Model("embedding", title="EasyNegative EasyNegative_pt", version_id=9536),
+        A1111Model(
+            "embedding",
+            title="EasyNegative EasyNegative_pt",
+            version_id=9536,
+            air="urn:air:sd1:embedding:civitai:7808@9536",
+        ),
     )
+
+
+def test_what_civitais_generator_lists_in_a_workflow() -> None:
+    checkpoint, lora = "urn:air:sdxl:checkpoint:civitai:101@201", "urn:air:sdxl:lora:civitai:102@202"
+    hub = "urn:air:flux1:checkpoint:huggingface:o/r@main"
+    content = {
+        "1": {"class_type": "KSampler", "inputs": {}},
+        "extra": {"airs": [checkpoint, lora, hub, "no air", 7], "embedding_airs": ["103@203", "104", 5]},
+        "extraMetadata": '{"prompt": "a", "resources": [{"modelVersionId": 202, "strength": 1},'
+        ' {"modelVersionId": 204, "type": "upscaler"}, {"strength": 1}]}',
+    }
+    assert listed_models(content) == (
+        A1111Model("checkpoint", version_id=201, air=checkpoint),
+        A1111Model("lora", version_id=202, air=lora),
+        A1111Model("checkpoint", air=hub),
+        A1111Model("embedding", version_id=203),
+        A1111Model("upscaler", version_id=204),
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        [],
+        {},
+        {"extra": []},
+        {"extra": {"airs": "x"}},
+        {"extraMetadata": "{"},
+        {"extraMetadata": "[" * 100_000},
+        {"extraMetadata": {"resources": {"a": 1}}},
+        {"extraMetadata": 5, "extra": {"airs": [None, {}, []]}},
+    ],
+)
+def test_what_is_no_such_list_names_nothing(content: object) -> None:
+    assert listed_models(content) == ()
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ models = st.builds(
     sha256=st.sampled_from([None, *HASHES]),
     size=st.sampled_from([None, 1, 2]),
     autov2=st.sampled_from([None, None, HASHES[0][:10]]),
+    autov3=st.sampled_from([None, None, "a" * 12]),
 )
 offers = st.lists(
     st.builds(
@@ -52,6 +53,7 @@ offers = st.lists(
         base_model=st.sampled_from([None, "SDXL 1.0", "Pony", "Flux.1 D"]),
         safety=st.sampled_from([None, "scanned", "danger"]),
         contents=st.sampled_from([None, *CONTENTS]),
+        autov3=st.sampled_from([None, "a" * 12, "b" * 12]),
     ),
     max_size=7,
 )

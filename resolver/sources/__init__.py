@@ -24,6 +24,7 @@ class Wanted:
     """A model to find. ``url``/``sha256``/``size``: what is known of it beforehand.
 
     ``autov2``: the first 10 hex digits of its SHA-256, lower case, as A1111 and Civitai state them.
+    ``autov3``: of a LoRA, the first 12 of the SHA-256 of its tensors, without the header.
     ``blake3``: its BLAKE3 in lower case hex, as ComfyUI's assets are named by.
     """
 
@@ -34,6 +35,7 @@ class Wanted:
     sha256: str | None = None
     size: int | None = None
     autov2: str | None = None
+    autov3: str | None = None
     blake3: str | None = None
 
     @property
@@ -83,7 +85,7 @@ class Offer:
     ``checked``: that the server which has the file has just said so itself, size and hash included.
     ``base_model``: what it was made for, in the source's words (``SDXL 1.0``). ``safety``: what scanners
     said of it; ``licence``: its short name. ``contents``: what its tensors say, where they were looked at.
-    ``blake3``: lower case hex, by the word of the site that has the file.
+    ``blake3``, ``autov3``: lower case hex, by the word of the site that has the file.
     """
 
     source: str
@@ -105,6 +107,7 @@ class Offer:
     licence: str | None = None
     contents: Contents | None = None
     blake3: str | None = None
+    autov3: str | None = None
 
 
 CIVITAI_HOSTS = frozenset({"civitai.com", "www.civitai.com", "civitai.red"})

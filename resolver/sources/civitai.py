@@ -3,7 +3,8 @@
 Source: https://developer.civitai.com/site/reference. A model has versions, a version has files (the same
 model in other formats and precisions). ``query`` searches the titles of models, never file names; files
 are called after title and version (``epicrealism_naturalSin.safetensors``), so the title is guessed from
-the name. Only SHA-256 hashes can be asked for many at a time; AutoV2 and BLAKE3 are one question each.
+the name. Only SHA-256 hashes can be asked for many at a time; AutoV2, AutoV3 and BLAKE3 are one question
+each.
 What a region does not show is left out of its answers without a word.
 
 civitai.com and civitai.red split the catalogue. A link to civitai.red is asked for there, everything else at
@@ -31,6 +32,7 @@ from .base_models import base_models_of, family_of
 from .civitai_answers import (
     Found,
     Place,
+    autov3_of,
     blake3_of,
     dicts,
     file_url,
@@ -38,6 +40,7 @@ from .civitai_answers import (
     files_named,
     files_of,
     licence_of,
+    listed_versions,
     may_be_had,
     place_of,
     safety_of,
@@ -59,13 +62,17 @@ _TYPES: Mapping[str, tuple[str, ...]] = {
     "animatediff_models": ("MotionModule",),
 }
 _SEARCHED = 20  # models a search
+_LISTED = 20  # versions that a workflow lists
 _BATCH = 100  # hashes a question
 _BATCH_SECONDS = 0.05  # models of one workflow are asked for at the same time
-_FORMAT = 2  # of what is remembered
+_FORMAT = 3  # of what is remembered
 
 
 class CivitaiSource:
-    """Files with the wanted hash, of the version that a link or an AIR names, or of equal name."""
+    """Files with the wanted hash, of the version that a link or an AIR names, or of equal name.
+
+    By name first in the versions that the workflow lists, then in what a search finds.
+    """
 
     name = "civitai"
     online = True
@@ -84,6 +91,8 @@ class CivitaiSource:
         if place is not None:
             there = await self._with_models(files_at(place, version), budget, place.site)
             offers += [self._offer_at(place, wanted, *found) for found in there]
+        if not offers:
+            offers = await self._among_listed(wanted, context, budget)
         if not offers:
             offers = [self._offer(*found) for found in await self._by_name(wanted, context, budget)]
         if not offers and place is not None and not may_be_had(version):
@@ -104,7 +113,21 @@ class CivitaiSource:
         if not found and wanted.autov2 is not None:
             version = await self.ask(f"/model-versions/by-hash/{wanted.autov2.upper()}", budget)
             found = files_of([version], lambda file: (sha256_of(file) or "").startswith(wanted.autov2 or "?"))
+        if not found and wanted.autov3 is not None:
+            version = await self.ask(f"/model-versions/by-hash/{wanted.autov3.upper()}", budget)
+            found = files_of([version], lambda file: autov3_of(file) == wanted.autov3)
         return found
+
+    async def _among_listed(self, wanted: Wanted, context: Context, budget: Budget) -> list[Offer]:
+        """Files of equal name in the versions that the workflow says it was made with."""
+        versions = []
+        for version in listed_versions(context)[:_LISTED]:
+            try:
+                versions.append(await self.ask(f"/model-versions/{version}", budget))
+            except DownloadError:
+                continue  # the others, and a search, may still have it
+        found = await self._with_models(files_named(wanted, versions), budget)
+        return [replace(self._offer(*one), evidence=frozenset({"catalog"})) for one in found]
 
     async def _version_at(self, place: Place, budget: Budget) -> Any:
         if place.version is not None:
@@ -186,6 +209,7 @@ class CivitaiSource:
             filename=str(file["name"]),
             sha256=sha256_of(file),
             blake3=blake3_of(file),
+            autov3=autov3_of(file),
             size=round(size * 1024) if isinstance(size, (int, float)) and 0 <= size < 1e12 else None,
             page_url=f"{site}/models/{model_id}?modelVersionId={version_id}",
             needs="early_access" if version.get("availability") == "EarlyAccess" else None,

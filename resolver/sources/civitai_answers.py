@@ -16,20 +16,21 @@ from urllib.parse import parse_qsl, urlsplit
 from ..names import basename, same_file_name
 from ..roles import Roles, parse_roles
 from ..settings import CIVITAI, CIVITAI_RED
-from . import Wanted, civitai_version, normalise_url
+from . import Context, Wanted, civitai_version, normalise_url
 
 Found = tuple[dict[str, Any], dict[str, Any]]
 """A version, and one of its files."""
 
-# The names that ``workflow.remote`` makes of an AIR's ids: model, version, file.
+# The names that ``workflow.remote`` makes of an AIR's ids (model, version, file), and of a version alone.
 _AIR_NAME = re.compile(r"civitai-(\d+)(?:-(\d+))?(?:-(\d+))?\.\w+")
+_VERSION_NAME = re.compile(r"civitai-version-(\d+)\.\w+")
 _FILTERS = frozenset({"fileId", "type", "format", "size", "fp"})
 _FORMATS = {"safetensors": "SafeTensor", "ckpt": "PickleTensor", "pt": "PickleTensor", "gguf": "GGUF"}
 _SAFETY = {"Danger": "danger", "Error": "unscanned", "Pending": "unscanned", "Success": "scanned"}
 _KEPT = frozenset({
     "items", "id", "name", "type", "creator", "username", "modelVersions", "modelId", "baseModel", "air",
     "availability", "usageControl", "files", "model", "stats", "downloadCount", "sizeKB", "hashes", "SHA256",
-    "BLAKE3", "metadata", "format", "size", "fp", "pickleScanResult", "virusScanResult", "primary",
+    "BLAKE3", "AutoV3", "metadata", "format", "size", "fp", "pickleScanResult", "virusScanResult", "primary",
     "downloadUrl", "allowNoCredit", "allowCommercialUse", "allowDerivatives", "allowDifferentLicense",
 })  # fmt: skip
 
@@ -59,10 +60,21 @@ def place_of(wanted: Wanted) -> Place | None:
     if url is not None and version is not None:
         query = {name: value for name, value in parse_qsl(urlsplit(url).query) if name in _FILTERS}
         return Place(None, version, query, url)
-    air = None if url else _AIR_NAME.fullmatch(basename(wanted.name))
-    if air is None:
-        return None
-    return Place(air[1], air[2], {"fileId": air[3]} if air[3] else {})
+    return None if url else _place_named(wanted.name)
+
+
+def listed_versions(context: Context) -> list[str]:
+    """The versions that a workflow lists without saying which of its files they are (Civitai's generator)."""
+    places = [_place_named(entry.name) for entry in context.embedded if not entry.hash]
+    return list(dict.fromkeys(place.version for place in places if place and place.version))
+
+
+def _place_named(name: str) -> Place | None:
+    """The place that a name was made of."""
+    if version := _VERSION_NAME.fullmatch(basename(name)):
+        return Place(None, version[1])
+    air = _AIR_NAME.fullmatch(basename(name))
+    return Place(air[1], air[2], {"fileId": air[3]} if air[3] else {}) if air else None
 
 
 def files_at(place: Place, version: Any) -> list[Found]:
@@ -131,6 +143,12 @@ def sha256_of(file: Mapping[str, Any]) -> str | None:
 
 def blake3_of(file: Mapping[str, Any]) -> str | None:
     return _hash(file, "BLAKE3")
+
+
+def autov3_of(file: Mapping[str, Any]) -> str | None:
+    """12 digits, of which older answers have more."""
+    value = _dict(file.get("hashes")).get("AutoV3")
+    return value[:12].lower() if isinstance(value, str) and len(value) >= 12 else None
 
 
 def safety_of(file: Mapping[str, Any]) -> str:

@@ -69,7 +69,12 @@ class PluginSource:
         whole = _OFFER.validate_python(vars(offer))
         # It speaks for itself only, not for the server that has the file.
         return replace(
-            whole, source=self.name, checked=False, blake3=None, evidence=whole.evidence & _MAY_SAY
+            whole,
+            source=self.name,
+            checked=False,
+            blake3=None,
+            autov3=None,
+            evidence=whole.evidence & _MAY_SAY,
         )
 
 

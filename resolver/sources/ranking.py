@@ -133,12 +133,18 @@ class _Group:
         self._likeness = max(_likeness(wanted, offer) for offer in offers)
         blake3 = next((offer.blake3 for offer in offers if offer.blake3), None)
         self._has_blake3 = wanted.blake3 is not None and wanted.blake3 == blake3
-        self._is_other_hash = _differs(wanted, self.sha256) or (
-            wanted.blake3 is not None and blake3 is not None and not self._has_blake3
+        autov3 = next((offer.autov3 for offer in offers if offer.autov3), None)
+        self._has_autov3 = wanted.autov3 is not None and wanted.autov3 == autov3
+        self._is_other_hash = bool(
+            _differs(wanted, self.sha256)
+            or (wanted.blake3 is not None and blake3 is not None and not self._has_blake3)
+            or (wanted.sha256 is None and wanted.autov3 and autov3 and not self._has_autov3)
         )
         self._is_other = self._is_other_hash or (
             wanted.size is not None and self.size is not None and wanted.size != self.size
         )
+        # As far as it is known: the whole, or how it begins.
+        self._is_wanted_sha256 = bool(self.sha256 and wanted.digest) and not _differs(wanted, self.sha256)
         self.evidence = self._gathered()
         self._folders = {home_folder(offer.folder) for offer in offers if offer.folder}
         contents = next((offer.contents for offer in self._offers if offer.contents), None)
@@ -232,7 +238,7 @@ class _Group:
             evidence.add("exact_name")
         elif self._likeness > 0:
             evidence.add("similar_name")
-        if self.sha256 and not self._is_other_hash and (self._wanted.digest or self._has_blake3):
+        if not self._is_other_hash and (self._is_wanted_sha256 or self._has_blake3 or self._has_autov3):
             evidence.add("sha256")
         if self._wanted.size is not None and self._wanted.size == self.size:
             evidence.add("size")
@@ -246,8 +252,10 @@ class _Group:
         if self._is_other or any(offer.safety == "danger" for offer in self._offers):
             return "possible"
         if "sha256" in self.evidence:
-            # Ten digits settle it among files that happen to exist, but not against one made to have them.
-            return "exact" if self._wanted.sha256 or self._has_blake3 else "probable"
+            # Ten digits settle it among files that happen to exist, but not against one made to have them;
+            # nor do twelve of the tensors alone.
+            whole = self._wanted.sha256 is not None and self._is_wanted_sha256
+            return "exact" if whole or self._has_blake3 else "probable"
         if not self._agrees:
             return "possible"
         embedded = [offer for offer in self._offers if "embedded_url" in offer.evidence]
@@ -287,5 +295,6 @@ def _order(offer: Offer) -> tuple[object, ...]:
         offer.gated,
         offer.mirrors,
         offer.blake3 or "",
+        offer.autov3 or "",
         [sorted(part) for part in offer.contents.parts] if offer.contents else [],
     )

@@ -18,7 +18,7 @@ from .asking import Budget
 # So does the punctuation of Chinese and Japanese texts, which no URL has unescaped.
 _URL = re.compile(r"https?://[^\s<>\"'`\]\[\u3000-\u303f\uff00-\uffef]+", re.IGNORECASE)
 _HEX = re.compile(r"[0-9a-f]+")
-_DIGITS = {"AUTOV2": 10, "BLAKE3": 64}
+_DIGITS = {"AUTOV2": 10, "AUTOV3": 12, "BLAKE3": 64}
 
 
 class WorkflowSource:
@@ -68,6 +68,7 @@ def with_stated_hashes(wanted: Wanted, context: Context) -> Wanted:
     return replace(
         wanted,
         autov2=wanted.autov2 or stated.get("AUTOV2"),
+        autov3=wanted.autov3 or stated.get("AUTOV3"),
         blake3=wanted.blake3 or stated.get("BLAKE3"),
     )
 

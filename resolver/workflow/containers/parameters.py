@@ -9,6 +9,11 @@ Forge, Civitai and many save nodes of ComfyUI write as well::
     VAE: vae.pt, Lora hashes: "add_detail: 7c6bad76eb54", Hashes: {"model": "6ce0161689"}
 
 Values with a comma are JSON strings; extensions add JSON objects and lists.
+
+Civitai's generator lists what it used also inside the workflow: AIRs in ``extra.airs`` (formerly
+``model@version`` in ``extra.ckpt_airs``, ``lora_airs``, ``embedding_airs``), and ``extraMetadata``, JSON in a
+string, with ``resources: [{"modelVersionId", "strength"}]``. Source: github.com/civitai/civitai,
+``src/utils/metadata/comfy.metadata.ts``.
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["checkpoint", "vae", "lora", "embedding", "hypernetwork", "controlnet", "other"]
+Kind = Literal["checkpoint", "vae", "lora", "embedding", "hypernetwork", "controlnet", "upscaler", "other"]
 
 _MAX_TEXT = 1024 * 1024
 _DETAILS_LINE = re.compile(r"(?:^|\n)[ \t]*Steps:")
@@ -28,7 +33,9 @@ _KEY = re.compile(r"\s*(\w[\w \-/]{0,63}):[ \t]*")
 _TAG = re.compile(r"<(lora|lyco|hypernet):([^:<>\n]{1,256})[:>]", re.IGNORECASE)
 _NAME_WITH_HASH = re.compile(r"(.+?) ?[\[(]([0-9a-fA-F]{8,64})[\])]")
 _HASH = re.compile(r"(?:0x)?([0-9a-fA-F]{8,64})")
-_AIR = re.compile(r"urn:air:[^:]*:([^:]*):civitai:\d+@(\d+)", re.IGNORECASE)
+_AIR = re.compile(r"urn:air:[^:]*:([^:]*):[^:]+:[^:@]+(?:@(\d+))?", re.IGNORECASE)
+_OLD_AIR = re.compile(r"\d+@(\d+)")
+_OLD_AIRS: dict[str, str] = {"ckpt_airs": "checkpoint", "lora_airs": "lora", "embedding_airs": "embedding"}
 _CONTROLNET_MODEL = re.compile(r"(?:^|, )[Mm]odel: ([^,]+)")
 _NOTHING = frozenset({"", "none", "automatic", "undefined", "use same checkpoint"})
 _DECODER = json.JSONDecoder()
@@ -49,6 +56,7 @@ _KINDS: dict[str, Kind] = {
     "hypernet": "hypernetwork",
     "hypernetwork": "hypernetwork",
     "controlnet": "controlnet",
+    "upscaler": "upscaler",
 }
 _HASH_LISTS: dict[str, Kind] = {"Lora hashes": "lora", "TI hashes": "embedding"}
 
@@ -59,8 +67,8 @@ class A1111Model:
 
     ``name``: as the writer knew the file, mostly without folder and extension. ``hashes``: lower-case hex,
     shortened; 10 digits begin the file's SHA-256 (Civitai's AutoV2), 12 that of a LoRA's tensors alone
-    (AutoV3), 8 are the old hash of a part of the file (AutoV1). ``title`` and ``version_id``: Civitai's name
-    for it, which is not a file name, and its model version.
+    (AutoV3), 8 are the old hash of a part of the file (AutoV1). ``title``, ``version_id`` and ``air``:
+    Civitai's name for it, which is not a file name, its model version, and its AIR.
     """
 
     kind: Kind
@@ -68,10 +76,18 @@ class A1111Model:
     hashes: tuple[str, ...] = ()
     title: str | None = None
     version_id: int | None = None
+    air: str | None = None
 
     @property
     def autov2(self) -> str | None:
-        return next((digest for digest in self.hashes if len(digest) == 10), None)
+        return self._hash(10)
+
+    @property
+    def autov3(self) -> str | None:
+        return self._hash(12)
+
+    def _hash(self, digits: int) -> str | None:
+        return next((digest for digest in self.hashes if len(digest) == digits), None)
 
 
 @dataclass(frozen=True)
@@ -108,6 +124,31 @@ def parse_parameters(text: str) -> A1111:
         kind = _KINDS.get(word.lower(), "other")
         models.add(kind, (name or models.only(kind)) if kind != "other" else key, _text(digest))
     return A1111((*models.all(), *_civitai(fields.get("Civitai resources"))))
+
+
+def listed_models(content: Any) -> tuple[A1111Model, ...]:
+    """The models that Civitai's generator lists in a workflow's JSON, each once; nothing is raised."""
+    if not isinstance(content, dict):
+        return ()
+    extra, metadata = content.get("extra"), content.get("extraMetadata")
+    extra = extra if isinstance(extra, dict) else {}
+    entries: list[Any] = [{"air": air} for air in _list(extra.get("airs"))]
+    for key, kind in _OLD_AIRS.items():
+        for air in _list(extra.get(key)):
+            version = _OLD_AIR.fullmatch(_text(air))
+            entries.append({"type": kind, "modelVersionId": version[1]} if version else None)
+    if isinstance(metadata, str):
+        try:
+            metadata = json.loads(metadata[:_MAX_TEXT])
+        except (ValueError, RecursionError):
+            metadata = None
+    if isinstance(metadata, dict):
+        entries += _list(metadata.get("resources"))
+    # The same versions stand in several lists; the first says most.
+    listed: dict[int | str | None, A1111Model] = {}
+    for model in _civitai(entries):
+        listed.setdefault(model.version_id or model.air or model.title, model)
+    return tuple(listed.values())
 
 
 class _Models:
@@ -185,15 +226,24 @@ def _controlnet_model(key: str, value: str) -> str:
 
 def _civitai(resources: Any) -> Iterator[A1111Model]:
     """Civitai's own list: ``[{"type", "modelVersionId", "modelName", "versionName", "air"}, …]``."""
-    for entry in resources if isinstance(resources, list) else ():
+    for entry in _list(resources):
         if not isinstance(entry, dict):
             continue
-        # urn:air:<family>:<type>:civitai:<model>@<version>
-        air = _AIR.match(_text(entry.get("air")))
+        # urn:air:<family>:<type>:<site>:<model>@<version>
+        air = _AIR.match(_text(entry.get("air")).strip())
         kind = _text(entry.get("type")) or (air[1] if air else "")
-        version = str(entry.get("modelVersionId") or (air[2] if air else ""))
+        version = str(entry.get("modelVersionId") or (air[2] if air else None) or "")
         version_id = int(version) if version.isdecimal() and len(version) < 16 else None
         titles = (entry.get("modelName"), entry.get("versionName") or entry.get("modelVersionName"))
         title = " ".join(part for part in titles if isinstance(part, str) and part) or None
-        if version_id or title:
-            yield A1111Model(_KINDS.get(kind.lower(), "other"), title=title, version_id=version_id)
+        if version_id or title or air:
+            yield A1111Model(
+                _KINDS.get(kind.lower(), "other"),
+                title=title,
+                version_id=version_id,
+                air=entry["air"].strip() if air else None,
+            )
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
