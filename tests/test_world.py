@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import comfyui_workflow_templates_json
 import pytest
 
 from demo import HubFile, World
@@ -72,9 +73,8 @@ def test_the_example_workflow_promotes_its_model_widgets_and_bypasses_its_upscal
 
 
 def test_every_hugging_face_link_of_the_official_templates_has_its_file() -> None:
-    templates = pytest.importorskip("comfyui_workflow_templates_json")
     served = 0
-    for file in sorted((Path(templates.__file__).parent / "templates").glob("*.json")):
+    for file in sorted((Path(comfyui_workflow_templates_json.__file__).parent / "templates").glob("*.json")):
         workflow = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(workflow, dict) or "nodes" not in workflow:
             continue
