@@ -7,12 +7,18 @@ from typing import Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 # A secret of its own: only this parameter is dropped.
-_TOKENS = re.compile(r"(^|_)(token|key|apikey|jwt|auth|secret|password|pass|session|sid)$")
-_SEPARATORS = re.compile(r"&amp;|[&;]")
+_TOKENS = re.compile(
+    r"(^|_)((api|access|auth|bearer|refresh|session)?token|(api|access|auth|secret|private)?key|jwt|o?auth|bearer"
+    r"|secret|password|passwd|passphrase|pass|pwd|credentials?|sas|ticket|session|sid)$"
+)
+# A second question mark is what appending "?token=…" to a URL with a query makes.
+_SEPARATORS = re.compile(r"&amp;|[&;?]")
 # Parts of a signature: it covers the whole query, none of which means anything without it. Amazon and
 # Cloudflare R2 (X-Amz-*), Google (X-Goog-*), CloudFront (Policy, Signature, Key-Pair-Id), Azure (sig),
-# Backblaze (Authorization), Cloudflare (verify).
-_SIGNATURES = frozenset(("authorization", "policy", "signature", "key-pair-id", "sig", "verify", "hmac"))
+# Backblaze (Authorization), Cloudflare (verify), Akamai (hdnts, hdnea).
+_SIGNATURES = frozenset(
+    ("authorization", "policy", "signature", "key-pair-id", "sig", "verify", "hmac", "hdnts", "hdnea")
+)
 _SIGNATURE_PREFIXES = ("x-amz-", "x-goog-", "x-ms-", "x-xet-")
 _VERBS = ("resolve", "blob", "raw")
 _CIVITAI_HOSTS = ("civitai.com", "www.civitai.com", "civitai.red")
@@ -27,9 +33,10 @@ def redact(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return "(not a URL)"
-    return urlunsplit(
-        (parts.scheme, parts.netloc.rpartition("@")[2], parts.path, _redacted_query(parts.query), "")
-    )
+    path = parts.path
+    if not parts.netloc and "@" in path:
+        path = path.rpartition("@")[2]  # https:/me:secret@host/x, a slip that is no URL but may be shown
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, _redacted_query(parts.query), ""))
 
 
 def _redacted_query(query: str) -> str:
@@ -40,14 +47,17 @@ def _redacted_query(query: str) -> str:
         if name.lower() in _SIGNATURES or name.lower().startswith(_SIGNATURE_PREFIXES):
             return ""
         # hf_…: what Hugging Face's tokens begin with, whatever the parameter is called.
-        if not _TOKENS.search(_folded(name)) and not value.startswith(("hf_", "Bearer ")):
+        if _TOKENS.search(_folded(name)) or value.startswith(("hf_", "Bearer ")):
+            continue
+        # A URL in a URL, as redirectors have it, has to be fit to be shown as well.
+        if "://" not in value or redact(value) == value:
             kept.append(piece)
     return "&".join(kept)
 
 
 def _folded(name: str) -> str:
-    """``apiToken``, ``api-token`` and ``API_TOKEN`` are one name."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).replace("-", "_").lower()
+    """``apiToken``, ``api-token``, ``API_TOKEN`` and ``api_token[]`` are one name."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+", "_", name).strip("_").lower()
 
 
 def hub_file_path(path: str) -> str:
