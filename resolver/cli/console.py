@@ -28,6 +28,19 @@ _NEEDS = {
 }
 
 
+def _files(items: Sequence[schemas.DownloadItem]) -> str:
+    return "1 file" if len(items) == 1 else f"{len(items)} files"
+
+
+def _total(items: Sequence[schemas.DownloadItem]) -> str:
+    """How much it is together; catalogs do not know the sizes of their files, and offline nobody is asked."""
+    known = [item.size for item in items if item.size is not None]
+    if len(known) == len(items):
+        return human_size(sum(known))
+    unknown = len(items) - len(known)
+    return f"at least {human_size(sum(known))}; {unknown} of unknown size" if known else "of unknown size"
+
+
 class Console:
     """Results go to standard output; questions, progress and errors to standard error."""
 
@@ -80,21 +93,21 @@ class Console:
             self.note(f"    {error.source}: {error.message} [{error.code}]")
 
     def plan(self, items: Sequence[schemas.DownloadItem], *, dry_run: bool) -> None:
-        total = human_size(sum(item.size or 0 for item in items))
+        total = _total(items)
         if dry_run:
             for item in items:
                 self.note(f"  would fetch {item.folder}/{item.filename}  {human_size(item.size)}  {item.url}")
-            self.note(f"{len(items)} files would be downloaded ({total}).")
+            self.note(f"{_files(items)} would be downloaded ({total}).")
         else:
-            self.note(f"{len(items)} files can be downloaded ({total}): run again with --download.")
+            self.note(f"{_files(items)} can be downloaded ({total}): run again with --download.")
 
     def confirm(self, items: Sequence[schemas.DownloadItem]) -> bool:
         """Ask the person at the terminal; without one, nothing is downloaded unasked."""
-        total = human_size(sum(item.size or 0 for item in items))
+        total = _total(items)
         if not sys.stdin.isatty():
-            self.note(f"Not downloading {len(items)} files ({total}) unasked: add --yes.")
+            self.note(f"Not downloading {_files(items)} ({total}) unasked: add --yes.")
             return False
-        print(f"Download {len(items)} files ({total})? [y/N] ", end="", file=sys.stderr, flush=True)
+        print(f"Download {_files(items)} ({total})? [y/N] ", end="", file=sys.stderr, flush=True)
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     def credential(self, state: schemas.Credential) -> None:
