@@ -173,6 +173,14 @@ CIVITAI = "https://civitai.com/api/download/models"
             "https://civitai.com/models/3/a-name?modelVersionId=7",
             Remote("civitai-3-7.safetensors", f"{CIVITAI}/7"),
         ),
+        (
+            "https://civitai.red/models/3/a-name?modelVersionId=7",
+            Remote("civitai-3-7.safetensors", "https://civitai.red/api/download/models/7"),
+        ),
+        (
+            "https://www.civitai.com/models/3?modelVersionId=7",
+            Remote("civitai-3-7.safetensors", f"{CIVITAI}/7"),
+        ),
         ("https://civitai.com/models/3/a-name", Remote("civitai-3.safetensors", None)),
         ("https://civitai.com/images/3", None),
         ("https://huggingface.co/o/r", None),

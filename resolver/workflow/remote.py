@@ -127,18 +127,20 @@ def _from_url(value: str) -> Remote | None:
 
 def _from_civitai(value: str, path: str, query: str) -> Remote | None:
     steps = path.strip("/").split("/")
+    # The catalogue is split between the two sites.
+    site = "civitai.red" if urlsplit(value).hostname == "civitai.red" else "civitai.com"
     if steps[:3] == ["api", "download", "models"] and len(steps) == 4 and steps[3].isdigit():
         return Remote(f"civitai-version-{steps[3]}.safetensors", redact(value))
     if steps[:1] == ["models"] and len(steps) > 1 and steps[1].isdigit():
         version = parse_qs(query).get("modelVersionId", [""])[0]
         if version.isdigit():
-            return Remote(f"civitai-{steps[1]}-{version}.safetensors", _civitai_download(version))
+            return Remote(f"civitai-{steps[1]}-{version}.safetensors", _civitai_download(version, site))
         return Remote(f"civitai-{steps[1]}.safetensors", None)
     return None
 
 
-def _civitai_download(version: str) -> str:
-    return f"https://civitai.com/api/download/models/{version}"
+def _civitai_download(version: str, site: str = "civitai.com") -> str:
+    return f"https://{site}/api/download/models/{version}"
 
 
 def _is_file(name: str) -> bool:
