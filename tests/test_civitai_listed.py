@@ -20,6 +20,7 @@ from resolver.settings import load_settings
 from resolver.sources import Context, Offer, Wanted
 from resolver.sources.ranking import rank
 from resolver.workflow.files import read_file
+from resolver.workflow.read import read_workflow
 from tests.graphs import node, workflow
 from tests.searching import Searching, searching
 from tests.test_told_apart import png_with
@@ -175,3 +176,12 @@ async def test_versions_that_do_not_answer_cost_what_they_would_have_said(tmp_pa
     async with searching(WORLD, faults={"civitai.version": Fault("status", 400)}) as search:
         models = await found(search, tmp_path, drawn(extra={"airs": [LORA_AIR]}))
     assert {sha256 for sha256, _ in models["loras/openFinch_v1.safetensors"]} == {FINCH.sha256, TWIN.sha256}
+
+
+@pytest.mark.parametrize("key", ["workflow", "output"])
+def test_the_list_counts_in_whatever_a_workflow_is_wrapped(key: str) -> None:
+    graph = json.loads(drawn(extra={"airs": [LORA_AIR]}))
+    for content in (graph, {key: graph}):
+        assert [entry.url for entry in read_workflow(content).models] == [
+            "https://civitai.com/api/download/models/11"
+        ]

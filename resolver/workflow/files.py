@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from ..errors import WorkflowError
 from . import EmbeddedModel, StatedModel, Workflow
 from .containers import extract
-from .containers.parameters import A1111Model, listed_models, parse_parameters
+from .containers.parameters import A1111Model, parse_parameters
+from .listed import FOLDERS, listed, places, with_entries
 from .read import MAX_BYTES, parse_json, read_workflow
 from .references import has_model_extension
-from .remote import Remote, parse_remote
-
-_FOLDERS = {
-    "checkpoint": "checkpoints",
-    "vae": "vae",
-    "lora": "loras",
-    "embedding": "embeddings",
-    "hypernetwork": "hypernetworks",
-    "controlnet": "controlnet",
-    "upscaler": "upscale_models",
-}
 
 
 def read_file(file: BinaryIO) -> Workflow:
@@ -35,34 +24,23 @@ def read_file(file: BinaryIO) -> Workflow:
     contained = extract(file)
     if contained is None:
         file.seek(0)
-        whole = parse_json(file.read(MAX_BYTES + 1))
-        inner = [whole, whole.get("workflow"), whole.get("prompt")]
-        return _with_entries(read_workflow(whole), _listed(inner))
+        return read_workflow(parse_json(file.read(MAX_BYTES + 1)))
     said = parse_parameters(contained.parameters or "").models
     content = contained.workflow or contained.prompt
     if content is not None:
         # What savers write beside the workflow says more of the files that its nodes name.
-        entries = [*_listed([contained.workflow, contained.prompt]), *_hashes(said), *_places(said)]
-        return _with_entries(read_workflow(content), entries)
-    named = [model for model in said if model.name and model.kind in _FOLDERS]
+        entries = [*listed(contained.prompt), *_hashes(said), *places(said)]
+        return with_entries(read_workflow(content), entries)
+    named = [model for model in said if model.name and model.kind in FOLDERS]
     # Of a kind of which files are named, Civitai's list is of the same ones: it says where they may be.
     nameless = [model for model in said if not model.name and model.kind not in {one.kind for one in named}]
-    stated = [StatedModel(_FOLDERS[model.kind], model.name, model.autov2) for model in named if model.name]
-    stated += [StatedModel(entry.directory, entry.name) for entry in _places(nameless) if entry.directory]
+    stated = [StatedModel(FOLDERS[model.kind], model.name, model.autov2) for model in named if model.name]
+    stated += [StatedModel(entry.directory, entry.name) for entry in places(nameless) if entry.directory]
     if not stated:
         raise WorkflowError(
             "The file carries generation parameters, but they name no model.", code="WORKFLOW_NOT_IN_FILE"
         )
-    return _with_entries(Workflow("api", (), stated=tuple(stated)), [*_hashes(said), *_places(said)])
-
-
-def _with_entries(workflow: Workflow, entries: Iterable[EmbeddedModel]) -> Workflow:
-    known = {(entry.name, entry.url, entry.hash_type): entry for entry in entries}
-    return replace(workflow, models=(*workflow.models, *known.values())) if known else workflow
-
-
-def _listed(contents: Iterable[Any]) -> list[EmbeddedModel]:
-    return [entry for content in contents for entry in _places(listed_models(content))]
+    return with_entries(Workflow("api", (), stated=tuple(stated)), [*_hashes(said), *places(said)])
 
 
 def _hashes(models: Iterable[A1111Model]) -> list[EmbeddedModel]:
@@ -70,26 +48,7 @@ def _hashes(models: Iterable[A1111Model]) -> list[EmbeddedModel]:
     entries = []
     for model in models:
         for digest, kind in ((model.autov3, "AUTOV3"), (model.autov2, "AUTOV2")):
-            if model.name and model.kind in _FOLDERS and digest:
+            if model.name and model.kind in FOLDERS and digest:
                 name = model.name if has_model_extension(model.name) else f"{model.name}.safetensors"
-                entries.append(EmbeddedModel(name, None, _FOLDERS[model.kind], digest, kind))
+                entries.append(EmbeddedModel(name, None, FOLDERS[model.kind], digest, kind))
     return entries
-
-
-def _places(models: Iterable[A1111Model]) -> list[EmbeddedModel]:
-    """Where Civitai's list says that models are, under the names that their addresses give them."""
-    entries = []
-    for model in models:
-        remote = _remote(model)
-        if remote is not None:
-            folder = _FOLDERS.get(model.kind) or remote.folder
-            entries.append(EmbeddedModel(remote.name, remote.url, folder, None, None))
-    return entries
-
-
-def _remote(model: A1111Model) -> Remote | None:
-    if model.air:
-        return parse_remote(model.air)
-    if model.version_id:
-        return parse_remote(f"https://civitai.com/api/download/models/{model.version_id}")
-    return None

@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 from ..errors import WorkflowError
 from . import Workflow
 from .api import is_api_format, read_api
+from .listed import listed, with_entries
 from .ui import is_ui_format, read_ui
 
 MAX_BYTES = 10 * 1024 * 1024
@@ -59,10 +60,10 @@ def read_workflow(content: Any) -> Workflow:
         # The UI format says more, so it goes first.
         for candidate in inner:
             if is_ui_format(candidate):
-                return read_ui(candidate)
+                return with_entries(read_ui(candidate), listed(candidate))
         for candidate in inner:
             if is_api_format(candidate):
-                return read_api(candidate)
+                return with_entries(read_api(candidate), listed(candidate))
     except RecursionError:
         raise WorkflowError("The workflow is nested too deeply.", code="WORKFLOW_TOO_DEEP") from None
     raise _not_recognised()
