@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -27,6 +28,11 @@ def log_context(*, download: str | None = None, model: str | None = None) -> Ite
         yield
     finally:
         _about.reset(token)
+
+
+def where(error: BaseException) -> str:
+    """Where in the code ``error`` was raised; without its own text, which may quote a URL with a token."""
+    return "".join(traceback.format_tb(error.__traceback__))
 
 
 class JsonFormatter(logging.Formatter):

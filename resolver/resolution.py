@@ -13,6 +13,7 @@ from typing import Protocol
 
 from . import schemas
 from .errors import DownloadError, ResolverError, UrlRefused
+from .logs import where
 from .names import same_file_name
 from .net.urls import redact
 from .sources import Contents, Context, Offer, Source, Wanted, civitai_version, normalise_url, url_file_name
@@ -229,8 +230,8 @@ class ResolutionService:
             code, message = error.code, error.message
         except Exception as error:
             # A source may be anyone's code: what it raises costs its own answer only.
-            log.warning("The source %s failed", source.name, exc_info=True)
-            code, message = "SOURCE_FAILED", f"{type(error).__name__}: {error}"
+            log.warning("The source %s failed by %s at\n%s", source.name, type(error), where(error))
+            code, message = "SOURCE_FAILED", f"An unforeseen {type(error).__name__}. See the log."
         heard.answered |= source.online and code not in ("NETWORK", "SOURCE_TIMEOUT")
         heard.errors.append(schemas.SourceError(source=source.name, code=code, message=message))
         return []

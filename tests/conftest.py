@@ -12,11 +12,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from playwright.sync_api import Browser, Page
 
 from tests.comfy_host.driver import launch_browser
 from tests.guard.sitecustomize import local_only
 from tests.secret_search import has_secret
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("without deadlines", deadline=None)
+settings.load_profile("without deadlines")
 
 COMFY_HOST = Path(__file__).parent / "comfy_host"
 GUARD = Path(__file__).parent / "guard"

@@ -56,7 +56,7 @@ MAGIC = [
 
 @given(st.sampled_from(MAGIC), st.binary(max_size=400))
 @example(b"fLaC", b"\xff\xff\xff\xff")
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 def test_bytes_behind_any_magic_are_refused_cleanly(magic: bytes, rest: bytes) -> None:
     _try(magic + rest)
 

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from resolver.download.threads import Stopped, StopSign
@@ -101,7 +101,6 @@ def test_damaged_safetensors_are_told(tmp_path: Path, content: bytes) -> None:
     assert verdict(tmp_path, "a.safetensors", content) == "FILE_DAMAGED"
 
 
-@settings(deadline=None)
 @given(data=st.binary(max_size=300))
 def test_any_bytes_have_a_verdict(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     directory = tmp_path_factory.mktemp("any")

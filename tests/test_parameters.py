@@ -13,7 +13,7 @@ from resolver.workflow.containers.parameters import A1111Model, listed_models, p
     st.text(max_size=300)
     | st.from_regex(r'Steps: \d(, [A-Z][a-z]{2}: ("[a-z]|\[|\{|[a-z]))*', fullmatch=True)
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_any_text_is_parsed_as_parameters(text: str) -> None:
     parse_parameters(text)
 

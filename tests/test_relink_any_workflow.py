@@ -98,7 +98,7 @@ def snapshot_of(files: Iterable[tuple[str, str]]) -> Snapshot:
     )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(workflows(), st.sets(names, min_size=1))
 def test_exactly_the_wanted_references_change(content: dict[str, Any], moved: set[str]) -> None:
     here = snapshot_of(("loras", f"sub/{name}" if name in moved else name) for name in NAMES)

@@ -103,7 +103,7 @@ class Fetching(RuleBasedStateMachine):
         assert self.pieces.is_complete
 
 
-Fetching.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Fetching.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestFetching = Fetching.TestCase
 
 
@@ -196,7 +196,7 @@ def test_a_new_log_replaces_the_old_one(part: Path) -> None:
     assert sorted(path.name for path in part.parent.iterdir()) == ["x.part", "x.pieces"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cut=st.integers(0, 24 * 4), flip=st.integers(0, 24 * 4 - 1))
 def test_a_torn_or_damaged_log_says_nothing_that_is_not_so(
     tmp_path_factory: pytest.TempPathFactory, cut: int, flip: int

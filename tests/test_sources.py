@@ -406,13 +406,18 @@ async def test_offline_nobody_is_asked() -> None:
     assert (found.state, found.candidates[0].size) == ("resolved", None)
 
 
-async def test_a_failing_source_costs_its_own_answer_only() -> None:
+async def test_a_failing_source_costs_its_own_answer_only(caplog: pytest.LogCaptureFixture) -> None:
+    url = "https://models.example/x?key=of-somebody"
+
     async def fail() -> list[Offer]:
-        raise RuntimeError("boom")
+        raise RuntimeError(url)
 
     found = await resolve(FakeSource("broken", fail), source("templates", offer(HF)))
     assert found.state == "resolved"
     assert [(error.source, error.code) for error in found.errors] == [("broken", "SOURCE_FAILED")]
+    assert "RuntimeError" in found.errors[0].message
+    assert "in fail" in caplog.text
+    assert "of-somebody" not in found.errors[0].message + caplog.text, "nobody knows what is in its words"
 
 
 async def test_a_hanging_source_costs_its_own_answer_only(monkeypatch: pytest.MonkeyPatch) -> None:

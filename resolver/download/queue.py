@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -20,7 +19,7 @@ from pathlib import Path
 
 from ..errors import Conflict, DownloadError, NotFound, ResolverError
 from ..host import Host
-from ..logs import log_context
+from ..logs import log_context, where
 from ..net.client import HttpClient
 from ..schemas import Download, DownloadItem, DownloadStatus, Part
 from ..settings import Settings
@@ -351,9 +350,8 @@ class DownloadQueue:
             except ResolverError as error:
                 await self._after_failure(job, error, progress=job.row.received > before)
             except Exception as error:
-                # Not the exception's own text: it may quote a URL with a token.
-                where = "".join(traceback.format_tb(error.__traceback__))
-                log.error("Download %s failed by an unforeseen %s at\n%s", job.row.id, type(error), where)
+                at = where(error)
+                log.error("Download %s failed by an unforeseen %s at\n%s", job.row.id, type(error), at)
                 unforeseen = ResolverError(f"An internal error: {type(error).__name__}. See the log.")
                 await self._after_failure(job, unforeseen, progress=False)
             else:
