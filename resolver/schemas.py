@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
 
 Status = Literal["present", "elsewhere", "missing"]
 Confidence = Literal["exact", "probable", "possible"]
-Evidence = Literal["sha256", "embedded_url", "note_link", "catalog", "exact_name", "similar_name", "size"]
+Evidence = Literal[
+    "sha256", "autov3", "embedded_url", "note_link", "catalog", "exact_name", "similar_name", "size"
+]
 DownloadStatus = Literal["queued", "active", "paused", "verifying", "completed", "failed", "cancelled"]
 HashAction = Literal["start", "pause", "resume", "cancel"]
 ResolutionState = Literal["resolved", "ambiguous", "not_found"]

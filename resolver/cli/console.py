@@ -14,6 +14,7 @@ from .progress import human_size
 _MARKS = {"present": "ok", "elsewhere": "elsewhere", "missing": "missing"}
 _EVIDENCE = {
     "sha256": "same SHA-256",
+    "autov3": "same AutoV3",
     "embedded_url": "URL in the workflow",
     "note_link": "link in the author's notes",
     "catalog": "listed in a catalog",

@@ -209,7 +209,7 @@ def _check(head: Head, first: int, last: int, content: Content, etag: str | None
             error = _strange(head, "a page where a part of the file is asked for")
         elif head.status == 200:
             if head.strong_etag != etag or head.content_length not in (None, content.size):
-                raise Refused(head, changed("it has another validator"))
+                raise Refused(head, changed("it has another validator"), is_whole=True)
             error = DownloadError(
                 f"{head.url.host} sends the whole file where a part of it is asked for.",
                 code="SERVER_REFUSED",

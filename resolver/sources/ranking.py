@@ -38,6 +38,7 @@ _SOURCES = ("workflow", "templates", "manager", "examples", "history", "huggingf
 _SITES = frozenset({"huggingface", "civitai"})
 _EVIDENCE: tuple[Evidence, ...] = (
     "sha256",
+    "autov3",
     "embedded_url",
     "note_link",
     "catalog",
@@ -184,6 +185,7 @@ class _Group:
         return (
             _ORDER[self.confidence],
             "sha256" not in self.evidence,
+            "autov3" not in self.evidence,
             "embedded_url" not in self.evidence,
             self._is_other,
             self.weight,
@@ -196,7 +198,7 @@ class _Group:
 
     def stands_out_from(self, rival: _Group) -> bool:
         """Whether there is a reason, not only an order, to take this rather than the rival."""
-        for proof in ("sha256", "embedded_url"):
+        for proof in ("sha256", "autov3", "embedded_url"):
             if proof in self.evidence and proof not in rival.evidence:
                 return True
         mine, others = self.weight, rival.weight
@@ -238,8 +240,12 @@ class _Group:
             evidence.add("exact_name")
         elif self._likeness > 0:
             evidence.add("similar_name")
-        if not self._is_other_hash and (self._is_wanted_sha256 or self._has_blake3 or self._has_autov3):
+        # A BLAKE3 proves the content only where it is known which SHA-256 that has, to tell what comes.
+        has_content = self._is_wanted_sha256 or (self._has_blake3 and self.sha256 is not None)
+        if has_content and not self._is_other_hash:
             evidence.add("sha256")
+        elif self._has_autov3 and not self._is_other_hash:
+            evidence.add("autov3")
         if self._wanted.size is not None and self._wanted.size == self.size:
             evidence.add("size")
         return evidence
@@ -252,10 +258,11 @@ class _Group:
         if self._is_other or any(offer.safety == "danger" for offer in self._offers):
             return "possible"
         if "sha256" in self.evidence:
-            # Ten digits settle it among files that happen to exist, but not against one made to have them;
-            # nor do twelve of the tensors alone.
+            # Ten digits settle it among files that happen to exist, but not against one made to have them.
             whole = self._wanted.sha256 is not None and self._is_wanted_sha256
             return "exact" if whole or self._has_blake3 else "probable"
+        if "autov3" in self.evidence:
+            return "probable"  # nor do twelve digits, of the tensors alone
         if not self._agrees:
             return "possible"
         embedded = [offer for offer in self._offers if "embedded_url" in offer.evidence]
