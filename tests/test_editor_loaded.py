@@ -230,8 +230,11 @@ def test_a_widget_that_was_edited_meanwhile_is_not_overwritten(page: Page, host:
     use = row(page, "loras/old/x.safetensors").locator("[data-testid='model-resolver-relink']")
     expect(use).to_be_visible()
     # Set without a word to anybody, and clicked before any scan could notice.
-    page.evaluate("window.app.rootGraph.getNodeById(2).widgets[0].value = 'other.safetensors'")
-    use.dispatch_event("click")
+    use.evaluate(
+        "button => {"
+        " window.app.rootGraph.getNodeById(2).widgets[0].value = 'other.safetensors';"
+        " button.click() }"
+    )
     problem = row(page, "loras/old/x.safetensors").locator("[data-testid='model-resolver-relink-problem']")
     expect(problem).to_have_attribute("data-code", "no_place")
     assert values(page)["2"][0] == "other.safetensors"
