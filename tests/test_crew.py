@@ -83,8 +83,8 @@ async def test_connections_that_do_not_pay_leave(
     """Six at first, then two are held to be enough."""
 
     class Moody(Governor):
-        def __init__(self, most: int) -> None:
-            super().__init__(most)
+        def __init__(self, most: int, *, alone: bool = True) -> None:
+            super().__init__(most, alone=alone)
             self.wanted = 6
 
         def observe(self, now: float, received: int) -> None:

@@ -306,6 +306,17 @@ def test_connections_that_bring_nothing_are_not_kept() -> None:
     assert governor.wanted == 2
 
 
+def test_a_file_that_is_not_alone_begins_with_one_connection() -> None:
+    hosts = Hosts(4)
+    assert hosts.may_connect("a.example", first=True)
+    assert hosts.are_idle, "asking opens nothing"
+    assert Governor(16, alone=hosts.are_idle).wanted == 2
+    hosts.opened("a.example")
+    assert Governor(16, alone=hosts.are_idle).wanted == 1
+    hosts.closed("a.example")
+    assert hosts.are_idle
+
+
 def test_one_connection_may_be_all_that_is_allowed() -> None:
     governor = Governor(1)
     run(governor, MB, 3)

@@ -85,7 +85,7 @@ class Crew:
         self._most = most
         self._silence = silence
         self._on_progress = on_progress
-        self._governor = Governor(most)
+        self._governor = Governor(most, alone=hosts.are_idle)
         self._fetchers: list[Fetcher] = []
         self._ended: list[Fetcher] = []
         self._leaving = 0

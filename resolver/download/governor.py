@@ -13,11 +13,13 @@ _EACH_PAYS = 1.6
 
 
 class Governor:
-    """``most``: never more than that. ``wanted``: how many there should be now."""
+    """``most``: never more than that. ``wanted``: how many there should be now. ``alone``: whether no other
+    file is on its way; several begin with one connection each, since together they may fill the line, or
+    the processor, already."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, alone: bool = True) -> None:
         self._most = most
-        self.wanted = min(_FEW, most)
+        self.wanted = min(_FEW if alone else 1, most)
         self._climbing = True
         self._again = _AGAIN_SECONDS
         self._best = (0.0, self.wanted)

@@ -30,6 +30,11 @@ class Hosts:
             return False
         return first or self._open[host] < self._most
 
+    @property
+    def are_idle(self) -> bool:
+        """Whether there is no connection to any of them."""
+        return not any(self._open.values())
+
     def opened(self, host: str) -> None:
         self._open[host] += 1
 
