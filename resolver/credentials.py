@@ -21,9 +21,8 @@ from .errors import BadInput, DownloadError, ResolverError
 from .net.api import request_json
 from .net.client import HttpClient, credentials_from
 from .net.login import LoggedIn
-from .net.policy import Provider
 from .net.probe import probe
-from .net.urls import page_url
+from .net.urls import Provider, page_url
 from .replacing import replace_text
 from .settings import Settings
 

@@ -25,8 +25,7 @@ from .download.space import device_of, nearest_existing
 from .errors import DownloadError, ResolverError
 from .host import NOT_MODEL_FOLDERS
 from .host.roots import is_writable, writable_roots
-from .net.policy import Provider
-from .net.urls import redact
+from .net.urls import Provider, redact
 from .settings import Settings, environment_name, is_secret
 
 Finding = schemas.Finding

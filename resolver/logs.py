@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timezone
+from typing import TYPE_CHECKING
 
-from .settings import Settings
+if TYPE_CHECKING:
+    from .settings import Settings
 
 _PACKAGE = __name__.rpartition(".")[0]
 _about: ContextVar[tuple[str | None, str | None]] = ContextVar("about", default=(None, None))

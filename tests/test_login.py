@@ -24,7 +24,7 @@ from resolver.credentials import Credentials, check
 from resolver.http.handlers import HANDLERS
 from resolver.net.client import HttpClient, credentials_from
 from resolver.net.login import LoggedIn
-from resolver.net.policy import Provider
+from resolver.net.urls import Provider
 from resolver.settings import Settings
 from tests.standalone_server import CHECKOUT
 

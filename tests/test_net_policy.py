@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from resolver.errors import SettingsError, UrlRefused
 from resolver.net.addresses import is_public, parse_host
-from resolver.net.policy import CheckedUrl, Provider, UrlPolicy
-from resolver.net.urls import page_url, redact, site_page
+from resolver.net.policy import UrlPolicy
+from resolver.net.urls import CheckedUrl, Provider, page_url, redact, site_page
 from resolver.settings import Settings
 
 

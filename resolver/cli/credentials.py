@@ -7,7 +7,7 @@ import getpass
 import sys
 from typing import get_args
 
-from ..net.policy import Provider
+from ..net.urls import Provider
 from .console import Console
 from .session import INCOMPLETE, OK, Commands, open_resolver
 

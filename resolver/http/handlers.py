@@ -22,7 +22,7 @@ from ..errors import ResolverError
 from ..exporting import JSON_FORMATS
 from ..exporting import export as write_export
 from ..locking import locate
-from ..net.policy import Provider
+from ..net.urls import Provider
 from ..workflow.document import Document, Style
 from . import answers, prompts
 from . import openapi as description

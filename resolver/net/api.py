@@ -11,8 +11,8 @@ from typing import Any
 import aiohttp
 
 from ..errors import DownloadError
-from .client import HttpClient
-from .faults import error_from_exception, error_from_response
+from .client import HttpClient, error_from_exception
+from .faults import error_from_response
 from .probe import content_type
 
 MAX_BYTES = 16 << 20

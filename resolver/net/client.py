@@ -2,7 +2,7 @@
 
 A token is decided anew for every hop from that hop's own origin and never copied along. Texts of
 aiohttp's exceptions may show whole URLs, so none of them leaves this room: they become
-``DownloadError`` here (see ``faults``).
+``DownloadError`` here (whose codes are those of ``faults``).
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from .. import __version__
-from ..errors import UrlRefused
+from ..errors import DownloadError, UrlRefused
 from ..settings import HUGGING_FACE, Settings
 from .dns import PublicResolver
-from .faults import error_from_exception, redirect_refused
+from .faults import redirect_refused
 from .heads import REDIRECTS, Head
 from .login import LoggedIn
-from .policy import CheckedUrl, Provider, UrlPolicy
+from .policy import UrlPolicy
 from .proxies import Proxies
+from .urls import CheckedUrl, Provider
 from .wire import Address, Target, WirePool
 
 Credentials = Callable[[Provider], str | None]
@@ -325,6 +326,25 @@ class HttpClient:
         from .socks import SocksConnector
 
         return SocksConnector(socks, partial(self._beyond, socks), limit=0, ssl=self._tls_context())
+
+
+def error_from_exception(error: Exception, url: CheckedUrl) -> DownloadError:
+    """The error that aiohttp's exception stands for, without the URLs its text may hold."""
+    if isinstance(error, (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError, ssl.SSLError)):
+        return DownloadError(
+            f"The certificate of {url.host} could not be verified. Behind a proxy that inspects traffic, set "
+            "SSL_CERT_FILE to its certificate.",
+            code="TLS_FAILED",
+        )
+    if isinstance(error, asyncio.TimeoutError):
+        why = "it did not answer in time, or fell silent"
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        why = f"no connection ({error.os_error.strerror or type(error.os_error).__name__})"
+    elif isinstance(error, (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError)):
+        why = "the proxy did not connect"
+    else:
+        why = "the connection broke"
+    return DownloadError(f"Cannot read from {url.host}: {why}.", code="NETWORK", retryable=True)
 
 
 def _headers(token: str | None) -> dict[str, str]:

@@ -23,19 +23,14 @@ Sources: the Hub's error headers, as huggingface_hub reads them (``X-Error-Code`
 
 from __future__ import annotations
 
-import asyncio
 import re
-import ssl
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
-import aiohttp
-
 from ..errors import DownloadError
 from .heads import Head
-from .policy import CheckedUrl
-from .urls import redact, site_page
+from .urls import CheckedUrl, redact, site_page
 
 _LONGEST_WAIT = 3600.0
 _NAMES = {"huggingface": "Hugging Face", "civitai": "Civitai"}
@@ -146,25 +141,6 @@ def redirect_refused(hop: CheckedUrl, reason: str) -> DownloadError:
     return DownloadError(
         f"{hop.host} redirects to a place that is not fetched from: {reason}", code="REDIRECT_REFUSED"
     )
-
-
-def error_from_exception(error: Exception, url: CheckedUrl) -> DownloadError:
-    """The error that aiohttp's exception stands for, without the URLs its text may hold."""
-    if isinstance(error, (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError, ssl.SSLError)):
-        return DownloadError(
-            f"The certificate of {url.host} could not be verified. Behind a proxy that inspects traffic, set "
-            "SSL_CERT_FILE to its certificate.",
-            code="TLS_FAILED",
-        )
-    if isinstance(error, asyncio.TimeoutError):
-        why = "it did not answer in time, or fell silent"
-    elif isinstance(error, aiohttp.ClientConnectorError):
-        why = f"no connection ({error.os_error.strerror or type(error.os_error).__name__})"
-    elif isinstance(error, (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError)):
-        why = "the proxy did not connect"
-    else:
-        why = "the connection broke"
-    return DownloadError(f"Cannot read from {url.host}: {why}.", code="NETWORK", retryable=True)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

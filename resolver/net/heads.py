@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .policy import CheckedUrl, Provider
+from .urls import CheckedUrl, Provider
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 

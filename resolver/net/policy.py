@@ -21,17 +21,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 from ..errors import SettingsError, UrlRefused
 from ..settings import CIVITAI, CIVITAI_RED, CIVITAI_WWW, HUGGING_FACE, MODELSCOPE, Settings
 from .addresses import Address, is_public, parse_host
-from .urls import hub_file_path, redact
-
-Provider = Literal["huggingface", "civitai"]
-Origin = tuple[str, str, int]
+from .urls import CheckedUrl, Origin, Provider, hub_file_path
 
 _HUGGING_FACE_HOSTS = ("huggingface.co", "hf.co")
 _CIVITAI_HOSTS = ("civitai.com", "civitai.red")
@@ -46,23 +42,6 @@ _MAX_URL = 8192
 _NOT_IN_URLS = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
 _KEPT = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"<>`{}|^')
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-
-
-@dataclass(frozen=True)
-class CheckedUrl:
-    """A URL that passed the policy. ``url`` is what is sent and may be secret; ``str()`` is for people."""
-
-    scheme: str
-    host: str
-    port: int
-    url: str = field(repr=False)
-
-    @property
-    def origin(self) -> Origin:
-        return self.scheme, self.host, self.port
-
-    def __str__(self) -> str:
-        return redact(self.url)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,15 @@ At ``socks5://`` we look them up as without a proxy, and it is asked for an addr
 from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..errors import SettingsError
-from ..settings import Settings
 from .addresses import parse_host
-from .policy import CheckedUrl
+from .urls import CheckedUrl
+
+if TYPE_CHECKING:
+    from ..settings import Settings
 
 _USUAL_PORT = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 # RFC 1929: one byte states the length.

@@ -1,10 +1,15 @@
-"""URLs as people and job rows may see them: without anything secret."""
+"""URLs: one that may be fetched, and how people and job rows may see any: without anything secret."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
+
+Provider = Literal["huggingface", "civitai"]
+Origin = tuple[str, str, int]
+"""Scheme, host and port."""
 
 # A secret of its own: only this parameter is dropped.
 _TOKENS = re.compile(
@@ -22,6 +27,26 @@ _SIGNATURES = frozenset(
 _SIGNATURE_PREFIXES = ("x-amz-", "x-goog-", "x-ms-", "x-xet-")
 _VERBS = ("resolve", "blob", "raw")
 _CIVITAI_HOSTS = ("civitai.com", "www.civitai.com", "civitai.red")
+
+
+@dataclass(frozen=True)
+class CheckedUrl:
+    """A URL that passed ``policy.UrlPolicy``, which alone makes them.
+
+    ``url`` is what is sent and may be secret; ``str()`` is for people.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    url: str = field(repr=False)
+
+    @property
+    def origin(self) -> Origin:
+        return self.scheme, self.host, self.port
+
+    def __str__(self) -> str:
+        return redact(self.url)
 
 
 def redact(url: str) -> str:
@@ -90,7 +115,7 @@ def page_url(url: str) -> str | None:
     return None
 
 
-def site_page(url: str, provider: Literal["huggingface", "civitai"]) -> str | None:
+def site_page(url: str, provider: Provider) -> str | None:
     """``page_url`` at the site itself, for a ``url`` of it or of a mirror, which may have a path of its own.
 
     Licences are accepted, and accounts kept, there and nowhere else.

@@ -29,8 +29,8 @@ from urllib.parse import unquote, urlsplit
 
 from ..errors import DownloadError
 from .heads import Head
-from .policy import CheckedUrl, Provider
 from .proxies import Proxies
+from .urls import CheckedUrl, Provider
 
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 """Family, and what ``socket.connect`` takes."""
