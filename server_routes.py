@@ -52,7 +52,7 @@ def get_resolver() -> Resolver:
 
             host = ComfyUIHost()
             settings = load_settings(user_directory=host.user_directory, dotenv=host.root / ".env")
-            resolver = Resolver(settings, host)
+            resolver = Resolver(settings, host, serves=True)
             resolver.start()
             _resolver = resolver
         return _resolver

@@ -61,10 +61,11 @@ class Resolver:
     """The program. ``start`` it before use and ``close`` it at the end.
 
     Plain methods block (on the disk, or for milliseconds of work) and belong in a thread; ``async``
-    ones run on ``engine``'s loop: await them there through ``engine.run``.
+    ones run on ``engine``'s loop: await them there through ``engine.run``. ``serves``: this process has a
+    loop that serves somebody and must not be held by downloads.
     """
 
-    def __init__(self, settings: LoadedSettings, host: Host) -> None:
+    def __init__(self, settings: LoadedSettings, host: Host, *, serves: bool = False) -> None:
         self._loaded_settings = settings
         self.settings = settings.values
         self.setting_origins = settings.origins
@@ -99,6 +100,7 @@ class Resolver:
             on_event=self._download_changed,
             on_completed=self._file_arrived,
             known_files=self.hashes.paths_with,
+            beside_host=serves,
         )
         self.asker = Asker(self.cache)
         self.resolutions = ResolutionService(

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from demo.safetensors import make_safetensors
-from resolver.download import DownloadQueue, RetryPolicy
 from resolver.download.model import parts_of
+from resolver.download.queue import DownloadQueue
+from resolver.download.retries import RetryPolicy
 from resolver.download.transfer import Transfer
 from resolver.net.client import Credentials, HttpClient
 from resolver.schemas import Download, DownloadItem
@@ -69,6 +70,7 @@ class Bench:
             transfer=transfer(self.client) if transfer else None,
             known_files=options.pop("known_files", None),
             retry_policy=options.pop("retry_policy", IMPATIENT),
+            beside_host=options.pop("beside_host", False),
         )
 
     def _hear(self, download: Download) -> None:
@@ -140,7 +142,7 @@ async def until_status(queue: DownloadQueue, download: Download, *statuses: str)
 @asynccontextmanager
 async def running(base: Path, *places: str, **fields: Any) -> AsyncIterator[Bench]:
     """A started queue. ``places``: allowed hosts. Other fields are settings or options of ``Bench``."""
-    names = ("credentials", "transfer", "known_files", "retry_policy")
+    names = ("credentials", "transfer", "known_files", "retry_policy", "beside_host")
     options: dict[str, Any] = {name: fields.pop(name) for name in names if name in fields}
     settings = Settings(**{"allowed_hosts": places, "download_timeout": 5.0, "disk_reserve": 0, **fields})
     bench = Bench(base, settings, options)

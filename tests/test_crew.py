@@ -119,10 +119,8 @@ async def test_whoever_is_cancelled_while_a_thread_ends_is_cancelled() -> None:
 def _crew() -> crew.Crew:
     nobody: Any = SimpleNamespace()
     return crew.Crew(
+        crew.Tools(BandwidthLimiter(None), Hosts(1), WirePool(), RetryPolicy()),
         nobody,
-        BandwidthLimiter(None),
-        Hosts(1),
-        RetryPolicy(),
         name="x",
         content=Content(1, None, None),
         origins=[],

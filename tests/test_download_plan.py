@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from resolver.download import DownloadQueue, RetryPolicy, place
+from resolver.download import place
+from resolver.download.queue import DownloadQueue
+from resolver.download.retries import RetryPolicy
 from resolver.errors import BadInput, Conflict, ResolverError, UnsafeName, UrlRefused
 from resolver.host import FolderSpec
 from resolver.names import ModelName, resolve_inside

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from resolver.download import DownloadQueue, RetryPolicy
+from resolver.download.queue import DownloadQueue
+from resolver.download.retries import RetryPolicy
 from resolver.download.transfer import Filled, Plan, Watcher
 from resolver.errors import Conflict, DownloadError, NotFound
 from resolver.net.client import HttpClient

@@ -6,16 +6,18 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from resolver.download import RetryPolicy
 from resolver.download.model import to_come
 from resolver.download.piece_log import log_path
+from resolver.download.retries import RetryPolicy
 from resolver.schemas import Download
-from tests.download_fixtures import Bench, item, model, running, sha256
+from tests import download_fixtures
+from tests.download_fixtures import Bench, item, model, sha256
 from tests.fault_server import (
     Act,
     Exchange,
@@ -62,8 +64,13 @@ async def nothing_is_leaked() -> AsyncIterator[None]:
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
+def running(base: Path, *places: str, **fields: Any) -> AbstractAsyncContextManager[Bench]:
+    """As ComfyUI has it, where a process beside it moves the bytes, unless ``beside_host`` is False."""
+    return download_fixtures.running(base, *places, **{"beside_host": True, **fields})
+
+
 async def fetch(base: Path, server: FaultServer, act: Act, **fields: Any) -> tuple[Bench, Download]:
-    options = {name: fields.pop(name) for name in ("download_timeout",) if name in fields}
+    options = {name: fields.pop(name) for name in ("download_timeout", "beside_host") if name in fields}
     async with running(base, "127.0.0.1", **options) as bench:
         download = await bench.fetch(server.put("/model.safetensors", act), **fields)
     return bench, download
@@ -146,9 +153,11 @@ HEALED: dict[str, list[Act]] = {
 }
 
 
+@pytest.mark.parametrize("beside_host", [True, False], ids=["process", "threads"])
 @pytest.mark.parametrize("fault", HEALED)
-async def test_what_heals(tmp_path: Path, server: FaultServer, fault: str) -> None:
-    bench, download = await fetch(tmp_path, server, Failing(REMOTE, *HEALED[fault]), **KNOWN)
+async def test_what_heals(tmp_path: Path, server: FaultServer, fault: str, beside_host: bool) -> None:
+    act = Failing(REMOTE, *HEALED[fault])
+    bench, download = await fetch(tmp_path, server, act, beside_host=beside_host, **KNOWN)
     right(bench, download)
 
 

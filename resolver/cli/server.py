@@ -18,7 +18,7 @@ def add_commands(commands: Commands) -> None:
 def _serve(arguments: argparse.Namespace, console: Console) -> int:
     from ..http.standalone import serve
 
-    with open_resolver(arguments, api_host=arguments.host, api_port=arguments.port) as resolver:
+    with open_resolver(arguments, serves=True, api_host=arguments.host, api_port=arguments.port) as resolver:
         resolver.go_on_hashing()
         asyncio.run(serve(resolver, lambda url: console.note(f"Model Resolver answers at {url}")))
     return OK

@@ -44,8 +44,13 @@ class Commands:
 
 
 @contextmanager
-def open_resolver(arguments: argparse.Namespace, **overrides: Any) -> Iterator[Resolver]:
-    """A started Resolver for the ComfyUI folder that the arguments or the settings name."""
+def open_resolver(
+    arguments: argparse.Namespace, *, serves: bool = False, **overrides: Any
+) -> Iterator[Resolver]:
+    """A started Resolver for the ComfyUI folder that the arguments or the settings name.
+
+    ``overrides``: settings that the command line states. ``serves``: see ``Resolver``.
+    """
     from ..app import Resolver
 
     first = load_settings({"comfyui_root": arguments.comfyui_root, **overrides}, dotenv=Path(".env"))
@@ -57,7 +62,7 @@ def open_resolver(arguments: argparse.Namespace, **overrides: Any) -> Iterator[R
         {"comfyui_root": root, **overrides}, user_directory=host.user_directory, dotenv=Path(".env")
     )
     configure_logging(settings.values)
-    resolver = Resolver(settings, host)
+    resolver = Resolver(settings, host, serves=serves)
     resolver.start()
     try:
         yield resolver

@@ -49,16 +49,13 @@ SIZE_UNKNOWN           state size or SHA-256, or choose another source
 ENCODING_REFUSED       choose another source
 NOT_WRITABLE           check the permissions of the directory
 DISK_ERROR             check the disk
+FETCHER_LOST *         the process that fetched it has ended; look for what ended it
 STORE_UNAVAILABLE      make room for, or give access to, the program's own records
 =====================  ==============================================================================
 
-A queued download with ``DOWNLOADING_ELSEWHERE`` waits for another process that downloads to the same place.
+A queued download with ``DOWNLOADING_ELSEWHERE`` waits for another process that downloads to the same place,
+or still has the part file open.
 
 Answers to commands: ``DOWNLOAD_UNKNOWN`` (no such download), ``WRONG_STATE`` (not possible in its
 present state), ``PART_UNKNOWN`` (no such part file), ``PART_IN_USE`` (a download goes on with it).
 """
-
-from .queue import DownloadQueue
-from .retries import RetryPolicy
-
-__all__ = ["DownloadQueue", "RetryPolicy"]

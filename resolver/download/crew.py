@@ -11,15 +11,15 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from ..errors import DownloadError, ResolverError
-from ..net.client import HttpClient
-from ..net.wire import Broken
+from ..net.wire import Broken, WirePool
 from .fetcher import Fetcher, Refused, Work
 from .governor import Governor
 from .hosts import Hosts
 from .limiter import BandwidthLimiter
-from .origins import Content, Origin, choose, resolve
+from .origins import Content, Locate, Origin, choose
 from .part import PartFile
 from .piece_log import PieceLog
 from .pieces import FAR_SLOWER, Pieces
@@ -55,18 +55,26 @@ class RangesIgnored(Exception):
     """The only server left keeps sending whole files where parts are asked for."""
 
 
+@dataclass(frozen=True)
+class Tools:
+    """What all crews of a process share."""
+
+    limiter: BandwidthLimiter
+    hosts: Hosts
+    wires: WirePool
+    retry_policy: RetryPolicy
+
+
 class Crew:
-    """Fetches one ``content`` from ``origins``, the first of which is resolved.
+    """Fetches one ``content`` from ``origins``, the first of which is resolved; ``locate`` resolves others.
 
     ``on_progress(received, connections)`` is called on the loop, some twenty times a second.
     """
 
     def __init__(
         self,
-        client: HttpClient,
-        limiter: BandwidthLimiter,
-        hosts: Hosts,
-        retry_policy: RetryPolicy,
+        tools: Tools,
+        locate: Locate,
         *,
         name: str,
         content: Content,
@@ -75,17 +83,17 @@ class Crew:
         silence: float,
         on_progress: Callable[[int, int], None],
     ) -> None:
-        self._client = client
-        self._limiter = limiter
-        self._hosts = hosts
-        self._retry = retry_policy
+        self._tools = tools
+        self._hosts = tools.hosts
+        self._retry = tools.retry_policy
+        self._locate = locate
         self._name = name
         self._content = content
         self._origins = origins
         self._most = most
         self._silence = silence
         self._on_progress = on_progress
-        self._governor = Governor(most, alone=hosts.are_idle)
+        self._governor = Governor(most, alone=tools.hosts.are_idle)
         self._fetchers: list[Fetcher] = []
         self._ended: list[Fetcher] = []
         self._leaving = 0
@@ -116,8 +124,8 @@ class Crew:
             part=part,
             log=piece_log,
             hash=TrailingHash(part, pieces.size),
-            limiter=self._limiter,
-            wires=self._client.wires,
+            limiter=self._tools.limiter,
+            wires=self._tools.wires,
             lock=threading.Lock(),
             stopping=threading.Event(),
         )
@@ -382,7 +390,7 @@ class Crew:
 
     async def _resolve(self, origin: Origin) -> None:
         try:
-            await resolve(self._client, origin, self._content, self._name)
+            origin.target, origin.etag = await self._locate(origin.url)
         except DownloadError as error:
             if error.retryable:
                 self._postpone(origin, error)

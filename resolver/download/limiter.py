@@ -5,19 +5,31 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 
 
 class BandwidthLimiter:
     """At most ``rate`` bytes a second over all callers, first come, first served; None is no limit.
 
     ``rate`` may be set anew at any time and counts from the next booking on. Each caller books the time
-    its bytes take after all bookings before it, and sleeps until it ends. Thread-safe.
+    its bytes take after all bookings before it, and sleeps until it ends. Thread-safe. ``on_rate`` is told
+    of a new rate.
     """
 
     def __init__(self, rate: float | None) -> None:
-        self.rate = rate
+        self._rate = rate
+        self.on_rate: Callable[[float | None], None] = lambda rate: None
         self._booked_until = 0.0
         self._lock = threading.Lock()
+
+    @property
+    def rate(self) -> float | None:
+        return self._rate
+
+    @rate.setter
+    def rate(self, rate: float | None) -> None:
+        self._rate = rate
+        self.on_rate(rate)
 
     @property
     def chunk(self) -> int | None:

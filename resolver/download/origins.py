@@ -6,15 +6,26 @@ whole is known, so that the end will tell, or where all show the same strong val
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ..errors import DownloadError, ResolverError
-from ..net.client import HttpClient
 from ..net.faults import error_from_response
 from ..net.heads import Head
 from ..net.probe import RemoteFile, content_range, content_type, remote_file
 from ..net.wire import Target
 from .verify import check_content_type
+
+if TYPE_CHECKING:
+    from ..net.client import HttpClient
+
+
+Place = tuple[Target, str | None]
+"""Where a file lies, and its strong validator there."""
+
+Locate = Callable[[str], Awaitable[Place]]
+"""Finds the place of a URL; see ``locate``."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +83,13 @@ def check_answer(answer: Head, name: str) -> None:
     check_content_type(content_type(answer), name)
 
 
-async def resolve(client: HttpClient, origin: Origin, content: Content, name: str) -> None:
-    """Find out (again) where ``origin`` lies and that it has ``content``; its ``target`` is set then.
+async def locate(client: HttpClient, content: Content, name: str, url: str) -> Place:
+    """Find out (again) where ``url`` lies, and that it is ``content``, which is to be called ``name``.
 
     Raises ``DownloadError`` as in ``net.faults``, ``CHANGED_ON_SERVER`` if it has something else, and
     ``UrlRefused``.
     """
-    async with client.open(origin.url, headers={"Range": "bytes=0-0"}) as answer:
+    async with client.open(url, headers={"Range": "bytes=0-0"}) as answer:
         if answer.status != 206:
             if answer.status == 200:
                 raise DownloadError(
@@ -99,8 +110,7 @@ async def resolve(client: HttpClient, origin: Origin, content: Content, name: st
         target = await client.target(answer)
         if not target.can_be_wired:
             raise DownloadError("A proxy over TLS brings one file at a time.", code="SERVER_REFUSED")
-        origin.target = target
-        origin.etag = etag
+        return target, etag
 
 
 def _is_same(remote: RemoteFile, etag: str | None, content: Content) -> bool:

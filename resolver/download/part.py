@@ -5,6 +5,9 @@ not cross file systems and nothing is written outside the roots. In a directory 
 that is the one name ComfyUI's listing skips (``folder_paths.recursive_search``): a folder configured
 without extensions lists every file it can see, whatever its ending. The stem is the destination's
 (``place.py``), so that another process with a store of its own finds the same part.
+
+Whoever has it open has it locked: a process that only writes (``worker``) may outlive for a moment the one
+that had claimed it (``claims``), and the next owner must not begin under its hands.
 """
 
 from __future__ import annotations
@@ -16,15 +19,17 @@ import os
 import stat
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import UnsafeName
+from ..errors import DownloadError, UnsafeName
 from .threads import StopSign
 
 _HELPER, _HIDDEN = ".model-resolver", ".git"
 _READ = 4 << 20
 _OPEN_TRIES = 100
+_LOCK_TRIES, _LOCK_SECONDS = 100, 0.05
 BESIDE_PART = (".json", ".new", ".pieces")
 """Endings of what is written down beside a part file, under the same stem: of which content it is, and
 which pieces of it have arrived."""
@@ -102,12 +107,18 @@ class PartFile:
         self.length = 0
         self.hashed = 0
         self._file: int | None = None
+        self._was_open = False
         self._hash = hashlib.sha256()
+
+    @property
+    def is_open(self) -> bool:
+        return self._file is not None
 
     def open(self) -> None:
         """Open or create it, with the helper directories. ``length`` is then what is there already.
 
-        Raises ``UnsafeName`` where a link stands in for a helper directory, and ``OSError``.
+        Raises ``UnsafeName`` where a link stands in for a helper directory, ``OSError``, and
+        ``DownloadError`` (``DOWNLOADING_ELSEWHERE``, retryable) where it stays locked for five seconds.
         """
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
         flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -116,12 +127,27 @@ class PartFile:
                 make_helper_directories(self.path)
                 # The usual permissions: this very file becomes the model.
                 self._file = os.open(self.path, flags, 0o666)
+                self._was_open = True
                 break
             except (FileNotFoundError, FileExistsError):
                 # Another download has just removed the directories, which were empty to it.
                 if attempt == _OPEN_TRIES - 1:
                     raise
-        self.length = os.fstat(self._descriptor).st_size
+        try:
+            self._lock()
+            self.length = os.fstat(self._descriptor).st_size
+        except BaseException:
+            self.close()
+            raise
+
+    def _lock(self) -> None:
+        for _ in range(_LOCK_TRIES):
+            if _try_to_lock(self._descriptor):
+                return
+            time.sleep(_LOCK_SECONDS)
+        raise DownloadError(
+            f"Another process still writes to {self.path}.", code="DOWNLOADING_ELSEWHERE", retryable=True
+        )
 
     def rehash(self, stop: StopSign) -> None:
         """Read what is there, to go on hashing behind it."""
@@ -183,16 +209,18 @@ class PartFile:
         return self._hash.hexdigest()
 
     def close(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            # By itself it would be unlocked only when every process has closed it that was forked meanwhile.
+            _unlock(file)
+            os.close(file)
 
     def leave(self) -> None:
-        """Close it unfinished: what has arrived stays, an empty file does not."""
-        is_empty = self._file is not None and os.fstat(self._file).st_size == 0
+        """Leave it unfinished: what has arrived stays, an empty file does not."""
         self.close()
-        if is_empty:
-            discard_part(self.path)
+        with suppress(OSError):
+            if self._was_open and os.lstat(self.path).st_size == 0:
+                discard_part(self.path)
 
     @property
     def _descriptor(self) -> int:
@@ -257,6 +285,44 @@ else:  # Windows: a file has one position, which all its users share.
             data = os.read(descriptor, len(into))
         into[: len(data)] = data
         return len(data)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    # Locks are mandatory there: a byte that no file has.
+    _LOCKED_BYTE = 1 << 62
+
+    def _try_to_lock(descriptor: int) -> bool:
+        return _change_lock(descriptor, msvcrt.LK_NBLCK)
+
+    def _unlock(descriptor: int) -> None:
+        _change_lock(descriptor, msvcrt.LK_UNLCK)
+
+    def _change_lock(descriptor: int, how: int) -> bool:
+        try:
+            os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+            msvcrt.locking(descriptor, how, 1)
+        except OSError as error:
+            return error.errno != errno.EACCES
+        finally:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        return True
+
+else:
+    import fcntl
+
+    def _try_to_lock(descriptor: int) -> bool:
+        """Whether it is ours now; also where the file system knows no locks."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+        return True
+
+    def _unlock(descriptor: int) -> None:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def sync_data(descriptor: int) -> None:

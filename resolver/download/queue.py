@@ -25,8 +25,11 @@ from ..schemas import Download, DownloadItem, DownloadStatus, Part
 from ..settings import Settings
 from ..store import DownloadRow, DuplicateDestination, Store
 from . import orphans
+from .beside import Beside
 from .claims import Claim
 from .copies import KnownFiles, LocalFirst
+from .crew import Tools
+from .filling import Filler, Here
 from .hosts import Hosts
 from .journal import Journal, OnEvent
 from .limiter import BandwidthLimiter
@@ -66,6 +69,7 @@ class DownloadQueue:
     """``transfer``: how bytes are fetched, by default over as many connections as help.
 
     ``known_files``: where else than among the downloads to look for a content that is wanted again.
+    ``beside_host``: this process has a loop that serves somebody; bytes move in another one (``beside``).
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class DownloadQueue:
         transfer: Transfer | None = None,
         known_files: KnownFiles | None = None,
         retry_policy: RetryPolicy | None = None,
+        beside_host: bool = False,
     ) -> None:
         self._store = store
         self._host = host
@@ -99,13 +104,15 @@ class DownloadQueue:
         hosts = Hosts(
             _DOWNLOADS_PER_HOST * settings.connections_per_download, min(10.0, self._retry_policy.most)
         )
+        tools = Tools(self._limiter, hosts, client.wires, self._retry_policy)
+        self._filler: Filler = Beside(tools) if beside_host else Here(tools)
         fetch = transfer or SegmentedTransfer(
             client,
             self._limiter,
             hosts,
+            self._filler,
             connections=settings.connections_per_download,
             silence=settings.download_timeout,
-            retry_policy=self._retry_policy,
         )
         local_first = LocalFirst(fetch, store, known_files)
         self._small_files = SmallFiles(
@@ -157,6 +164,7 @@ class DownloadQueue:
             self._ticker.cancel()
             await asyncio.wait({self._ticker})
         self._jobs.clear()
+        await self._filler.close()
         await in_thread(self._owner.release)
 
     # --- what the user asks for -----------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The ``Transfer`` that is used: many connections where that helps, one where it does not.
 
 The first request is the probe as well. It asks for the beginning of the file, a few megabytes at most.
-What comes back says whether the server sends parts. If so, and if more is to come than that, a ``Crew``
+What comes back says whether the server sends parts. If so, and if more is to come than that, a ``Filler``
 fetches the rest in pieces; else the answer itself is read to its end.
 """
 
@@ -12,6 +12,7 @@ import logging
 import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import aiohttp
 
@@ -19,16 +20,16 @@ from ..errors import DownloadError, UrlRefused
 from ..net.client import Answer, HttpClient
 from ..net.faults import error_from_response
 from ..net.probe import content_range, probe, remote_file
-from ..net.wire import KEEP_SECONDS, Target
+from ..net.wire import Target
 from .boot import boot_id
-from .crew import PATIENCE_SECONDS, Crew, RangesIgnored
+from .crew import PATIENCE_SECONDS, RangesIgnored
+from .filling import Errand, Filler
 from .hosts import Hosts
 from .limiter import BandwidthLimiter
-from .origins import Content, Origin, changed, check_answer
+from .origins import Content, Origin, changed, check_answer, locate
 from .part import PartFile
-from .piece_log import PieceLog, discard_log, read_log
-from .pieces import Pieces, Range
-from .retries import RetryPolicy
+from .piece_log import discard_log, read_log
+from .pieces import Range
 from .threads import in_stoppable_thread, in_thread, settle
 from .transfer import Agreed, Filled, PartState, Plan, Watcher
 
@@ -57,17 +58,17 @@ class SegmentedTransfer:
         client: HttpClient,
         limiter: BandwidthLimiter,
         hosts: Hosts,
+        filler: Filler,
         *,
         connections: int,
         silence: float,
-        retry_policy: RetryPolicy,
     ) -> None:
-        self._client = client
-        self._limiter = limiter
-        self._connections = connections
-        self._silence = silence
-        self._retry_policy = retry_policy
+        self.client = client
+        self.limiter = limiter
         self.hosts = hosts
+        self.filler = filler
+        self.connections = connections
+        self.silence = silence
 
     async def __call__(self, plan: Plan, watcher: Watcher) -> Filled:
         part = PartFile(plan.part)
@@ -79,28 +80,6 @@ class SegmentedTransfer:
             raise
         await in_thread(part.close)
         return filled
-
-    def crew(self, name: str, content: Content, origins: list[Origin], watcher: Watcher) -> Crew:
-        return Crew(
-            self._client,
-            self._limiter,
-            self.hosts,
-            self._retry_policy,
-            name=name,
-            content=content,
-            origins=origins,
-            most=self._connections,
-            silence=self._silence,
-            on_progress=watcher.advanced,
-        )
-
-    @property
-    def client(self) -> HttpClient:
-        return self._client
-
-    @property
-    def limiter(self) -> BandwidthLimiter:
-        return self._limiter
 
 
 class _Attempt:
@@ -178,6 +157,8 @@ class _Attempt:
 
     async def _ask(self, url: str) -> Filled:
         await self._wait_for(url)
+        if not self._part.is_open:
+            await in_thread(_reopen, self._part, self._kept)
         offset = _front(self._kept)
         headers = {}
         wanted = self._range(offset)
@@ -352,23 +333,27 @@ class _Attempt:
     # --- many connections -----------------------------------------------------------------------
 
     async def _in_pieces(self, url: str, content: Content, target: Target, etag: str | None) -> Filled:
-        part, plan = self._part, self._plan
+        plan, transfer = self._plan, self._transfer
         await self._begin(content.etag, content.size, "pieces")
-        piece_log = PieceLog(plan.part, content.size)
-        pieces = Pieces(content.size, self._kept)
         others = [Origin(other) for other in plan.urls if other != url]
-        origins = [Origin(url, target=target, etag=etag), *others]
-        try:
-            await in_thread(piece_log.begin, self._kept)
-            await in_thread(part.reserve, content.size)
-            crew = self._transfer.crew(plan.name, content, origins, self._watcher)
-            found = await crew.fill(part, pieces, piece_log)
-        finally:
-            self._kept = pieces.done
-            await in_thread(piece_log.close)
-            asyncio.get_running_loop().call_later(KEEP_SECONDS + 1, self._client.wires.prune)
-        used = frozenset(origin.url for origin in origins if origin.received)
-        return Filled(content.size, found, True, self._resumed, used)
+        errand = Errand(
+            name=plan.name,
+            part=plan.part,
+            content=content,
+            origins=[Origin(url, target=target, etag=etag), *others],
+            kept=self._kept,
+            connections=transfer.connections,
+            silence=transfer.silence,
+        )
+        await in_thread(self._part.close)
+        found = await transfer.filler.fill(
+            errand, partial(locate, self._client, content, plan.name), self._watcher.advanced
+        )
+        self._kept = found.kept
+        if found.sha256 is None:
+            assert found.error is not None
+            raise found.error
+        return Filled(content.size, found.sha256, True, self._resumed, found.used)
 
     # --- what is here already -------------------------------------------------------------------
 
@@ -382,7 +367,8 @@ class _Attempt:
         if self._kept:
             _log_loss(self._plan)
         self._kept, self._resumed, self._state = [], False, None
-        await in_thread(_drop, self._part)
+        if self._part.is_open:  # else it is dropped when it is opened
+            await in_thread(_drop, self._part)
 
 
 def _open(plan: Plan, part: PartFile) -> list[Range]:
@@ -394,6 +380,13 @@ def _open(plan: Plan, part: PartFile) -> list[Range]:
             _log_loss(plan)
         _drop(part)
     return kept
+
+
+def _reopen(part: PartFile, kept: list[Range]) -> None:
+    """Open the part file that a ``Filler`` gave back. Blocks."""
+    part.open()
+    if not kept:
+        _drop(part)
 
 
 def _log_loss(plan: Plan) -> None:

@@ -31,8 +31,10 @@ class StopSign:
             raise Stopped
 
 
-async def settle(task: asyncio.Future[Result], stop: StopSign | None = None) -> Result:
+async def settle(task: asyncio.Future[Result], stop: Callable[[], None] | None = None) -> Result:
     """Await ``task``; when cancelled, wait until it has ended all the same and only then give way.
+
+    ``stop`` is called then, so that it ends soon.
 
     A thread cannot be cancelled. Without this, a cancelled download would close its file, or start
     anew on it, while the old thread still writes.
@@ -41,7 +43,7 @@ async def settle(task: asyncio.Future[Result], stop: StopSign | None = None) -> 
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         if stop is not None:
-            stop.stop()
+            stop()
         while not task.done():
             try:
                 await asyncio.wait({task})
@@ -62,7 +64,7 @@ async def in_stoppable_thread(
 ) -> Result:
     """The same for long work, which gets a ``StopSign`` as its first argument."""
     stop = StopSign()
-    return await settle(asyncio.ensure_future(asyncio.to_thread(work, stop, *args, **kwargs)), stop)
+    return await settle(asyncio.ensure_future(asyncio.to_thread(work, stop, *args, **kwargs)), stop.stop)
 
 
 def to_the_end(
