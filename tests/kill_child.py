@@ -17,10 +17,13 @@ from resolver.schemas import DownloadItem
 from resolver.settings import load_settings
 
 
-def download(root: Path, place: str, fields: dict[str, Any]) -> None:
-    """Fetch one item, or go on with it. Exit status 0 if it is complete and verified then."""
+def download(root: Path, place: str, fields: dict[str, Any], *, serves: bool = False) -> None:
+    """Fetch one item, or go on with it. Exit status 0 if it is complete and verified then.
+
+    ``serves``: as in ComfyUI, with a process beside this one.
+    """
     os.environ["CMR_ALLOWED_HOSTS"], os.environ["CMR_DISK_RESERVE"] = place, "0"
-    resolver = Resolver(load_settings(), StandaloneHost(root))
+    resolver = Resolver(load_settings(), StandaloneHost(root), serves=serves)
     resolver.start()
     # Killed after the last of it was written down: there is nothing to go on with.
     last = next(iter(resolver.engine.submit(resolver.downloads.list()).result()), None)

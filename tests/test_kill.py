@@ -1,7 +1,8 @@
 """``kill -9`` at random moments, again and again: never a wrong file, in the end the right one.
 
 Real processes, seeded moments: in the first milliseconds, after some bytes, once the last byte is out, and
-as soon as the name is there. 8 downloads with at least 7 kills each.
+as soon as the name is there. 8 downloads with at least 7 kills each, in half of which the bytes move in a
+process of their own, as in ComfyUI.
 """
 
 from __future__ import annotations
@@ -80,16 +81,22 @@ def after_the_last_byte(remote: Slow, grace: float) -> Moment:
 
 
 class Downloading:
-    """One download over many lives of its process. ``kills``: how many of them were cut short."""
+    """One download over many lives of its process. ``kills``: how many of them were cut short.
 
-    def __init__(self, root: Path, server: FaultServer, remote: Slow, fields: dict[str, Any]) -> None:
+    ``serves``: the bytes move in a process beside it, which is to end by itself then.
+    """
+
+    def __init__(
+        self, root: Path, server: FaultServer, remote: Slow, fields: dict[str, Any], *, serves: bool
+    ) -> None:
         self.root, self.remote, self.kills = root, remote, 0
         self.file = root / "models" / "loras" / NAME
         self._arguments = (root, server.place, fields)
+        self._serves = serves
 
     async def live(self, moment: Moment) -> bool:
         """Let the process run until ``moment`` and kill it; False if it ended before."""
-        process = FORKS.Process(target=download, args=self._arguments)
+        process = FORKS.Process(target=download, args=self._arguments, kwargs={"serves": self._serves})
         process.start()
         loop = asyncio.get_running_loop()
         began, served = loop.time(), self.remote.served
@@ -137,7 +144,7 @@ async def test_killed_at_any_moment_it_ends_with_the_right_file(
     fields = {"folder": "loras", "filename": NAME, "url": server.put("/x.safetensors", remote)}
     if seed % 2 == 0:
         fields["sha256"] = sha256(CONTENT)
-    downloading = Downloading(tmp_path, server, remote, fields)
+    downloading = Downloading(tmp_path, server, remote, fields, serves=seed % 4 >= 2)
 
     for _ in range(KILLS_UNDER_WAY):
         early, later = after(chance.uniform(0, MOST_SECONDS)), at_byte(chance.randrange(MOST_BYTES))
