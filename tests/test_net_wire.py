@@ -248,14 +248,15 @@ async def test_a_kept_connection_that_the_server_closed_is_not_used() -> None:
 
 
 @contextmanager
-def full_listener() -> Iterator[int]:
+def full_listener(host: str = "127.0.0.1") -> Iterator[int]:
     """A port of this machine at which connecting takes for ever: its queue is full."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
+        listener = stack.enter_context(socket.socket(family))
+        listener.bind((host, 0))
         listener.listen(0)
         for _ in range(4):
-            waiting = stack.enter_context(socket.socket())
+            waiting = stack.enter_context(socket.socket(family))
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
         yield listener.getsockname()[1]

@@ -27,6 +27,7 @@ from yarl import URL
 from .. import __version__
 from ..errors import DownloadError, UrlRefused
 from ..settings import HUGGING_FACE, Settings
+from .connecting import Address
 from .dns import PublicResolver
 from .faults import redirect_refused
 from .heads import REDIRECTS, Head
@@ -34,7 +35,7 @@ from .login import LoggedIn
 from .policy import UrlPolicy
 from .proxies import Proxies
 from .urls import CheckedUrl, Provider
-from .wire import Address, Target, WirePool
+from .wire import Target, WirePool
 
 Credentials = Callable[[Provider], str | None]
 """Asked before every request, so that a token set at run time counts from then on. Must not block."""

@@ -12,9 +12,7 @@ calls ``hang_up``, from any thread, and the read under way ends.
 from __future__ import annotations
 
 import base64
-import errno
 import http.client
-import os
 import selectors
 import socket
 import ssl
@@ -24,24 +22,18 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any, cast
+from typing import cast
 from urllib.parse import unquote, urlsplit
 
 from ..errors import DownloadError
+from .connecting import CONNECT_SECONDS, Address, first_connection
 from .heads import Head
 from .proxies import Proxies
 from .urls import CheckedUrl, Provider
 
-Address = tuple[socket.AddressFamily, tuple[Any, ...]]
-"""Family, and what ``socket.connect`` takes."""
-
-_CONNECT_SECONDS = 30.0
-_LOOK_SECONDS = 0.1
 _MOST_HEAD = 64 << 10
 _MOST_FIELDS = 100
 KEEP_SECONDS = 15.0
-# On Windows, "would block" (10035) means that it is on its way.
-_CONNECTING = frozenset({0, errno.EINPROGRESS, errno.EWOULDBLOCK, 10035})
 
 
 @dataclass(frozen=True)
@@ -179,49 +171,33 @@ class Wire:
         return self._socket
 
     def _connect(self) -> None:
-        error: Broken | None = None
-        ways = product(self.target.addresses, self.target.beyond or (None,))
-        for (family, address), beyond in ways:
+        """Ready to be asked. What cannot be used once it is connected gives way to what is left."""
+        ways = list(product(self.target.addresses, self.target.beyond or (None,)))
+        failure: Broken | None = None
+        while True:
+            addresses = dict.fromkeys(address for address, _ in ways)
             try:
-                self._socket = self._connect_to(family, address)
+                address, self._socket = first_connection(addresses, lambda: self._hung_up)
+            except OSError as error:
+                # What is behind a connection tells more than that there is no other one.
+                raise failure or Broken(error.strerror) from None
+            way = next(way for way in ways if way[0] == address)
+            ways.remove(way)
+            try:
                 if self._hung_up:
                     raise Broken("it was hung up")
                 with _breaking():
-                    self._prepare(self._socket, beyond)
+                    self._prepare(self._socket, way[1])
                 return
-            except Broken as failure:
+            except Broken as error:
                 self.close()
-                error = failure
-        raise error or Broken("it has no address")
-
-    def _connect_to(self, family: socket.AddressFamily, address: tuple[Any, ...]) -> socket.socket:
-        """A connected socket. Looks up now and then, since a connection being made cannot be hung up."""
-        stream = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            stream.setblocking(False)
-            if (number := stream.connect_ex(address)) not in _CONNECTING:
-                raise Broken(f"no connection ({os.strerror(number).lower()})")
-            deadline = time.monotonic() + _CONNECT_SECONDS
-            with selectors.DefaultSelector() as selector:
-                selector.register(stream, selectors.EVENT_WRITE)
-                while not selector.select(_LOOK_SECONDS):
-                    if self._hung_up or time.monotonic() > deadline:
-                        raise Broken("no connection in time")
-            if number := stream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                raise Broken(f"no connection ({os.strerror(number).lower()})")
-            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            stream.settimeout(_CONNECT_SECONDS)
-            return stream
-        except OSError as failure:
-            stream.close()
-            raise Broken(_why(failure)) from None
-        except BaseException:
-            stream.close()
-            raise
+                failure = error
 
     def _prepare(self, stream: socket.socket, beyond: str | None) -> None:
         """Through the proxy, if any, and into TLS, if any. ``beyond``: what to ask one of SOCKS for."""
         url, proxy = self.target.url, self.target.http_proxy
+        stream.settimeout(CONNECT_SECONDS)
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.target.proxy is not None and beyond is not None:
             from .socks import connect_through
 
