@@ -189,6 +189,34 @@ def test_api_format_tells_links_from_values() -> None:
     assert set(found.nodes[0].wired) == {"model"}
 
 
+def test_what_stands_beside_the_nodes_of_the_api_format_is_none_of_them() -> None:
+    """As in the pictures of Civitai's generator; ids that are words are its own as well."""
+    content = {
+        "resource-stack": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "a.safetensors"}},
+        "extra": {"airs": []},
+        "extraMetadata": '{"prompt": "a finch"}',
+        "extra_data": {"extra_pnginfo": {}},
+        "version": 0.4,
+    }
+    found = read_workflow(content)
+    assert [node.id for node in found.nodes] == ["resource-stack"]
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "entry"),
+    [
+        ("4", None),
+        ("12:3", {}),
+        ("stack", {"inputs": {"lora_name": "a.safetensors"}}),
+        ("stack", {"class_type": None}),
+    ],
+)
+def test_a_node_of_the_api_format_without_a_type_is_told(name: str, entry: Any) -> None:
+    found = read_workflow({"1": {"class_type": "X", "inputs": {}}, name: entry})
+    assert [(warning.code, warning.node_id) for warning in found.warnings] == [("NODE_SKIPPED", name)]
+
+
 @pytest.mark.parametrize("key", ["workflow", "prompt"])
 def test_exports_that_wrap_a_workflow_are_unwrapped(key: str) -> None:
     inner = {"4": {"class_type": "X", "inputs": {}}} if key == "prompt" else workflow(node(1, "X"))

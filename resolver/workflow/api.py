@@ -15,6 +15,8 @@ from .graph import only_text
 from .metadata import embedded_models
 
 _MAX_STEPS = 100
+# As the editor writes them, those of nodes in subgraphs included.
+_ID = re.compile(r"\d+(?::\d+)*")
 # The API format has no types: an input of such a name may take a text and hand it on.
 _PASSES_TEXT = re.compile(r"text|string|str|any\w*|value|input\w*|source|name|combo", re.IGNORECASE)
 
@@ -36,9 +38,10 @@ def read_api(content: dict[str, Any]) -> Workflow:
     warnings: list[ReadWarning] = []
     for node_id, node in content.items():
         if not isinstance(node, dict) or not isinstance(node.get("class_type"), str):
-            warnings.append(
-                ReadWarning("NODE_SKIPPED", "An entry without a class_type was skipped.", str(node_id))
-            )
+            if _may_be_node(str(node_id), node):
+                warnings.append(
+                    ReadWarning("NODE_SKIPPED", "An entry without a class_type was skipped.", str(node_id))
+                )
             continue
         inputs = node.get("inputs")
         if not isinstance(inputs, dict):
@@ -63,6 +66,16 @@ def read_api(content: dict[str, Any]) -> Workflow:
         warnings=tuple(warnings),
         needs=needs,
     )
+
+
+def _may_be_node(name: str, entry: Any) -> bool:
+    """Whether an entry that cannot be read was meant for a node.
+
+    What else stands beside them is nothing of the graph's, as ``extra`` and ``extraMetadata`` of Civitai's
+    generator, or a version.
+    """
+    fields = entry if isinstance(entry, dict) else {}
+    return _ID.fullmatch(name) is not None or "inputs" in fields or "class_type" in fields
 
 
 def _wired(content: Mapping[str, Any], link: list[Any]) -> Wired:
