@@ -273,8 +273,8 @@ class Resolver:
         return sorted(dict.fromkeys(found), key=lambda file: (file.folder, file.name.lower()))
 
     def files_with(self, folder: str | None, beginning: str) -> list[LibraryFile]:
-        """The files whose SHA-256 is known and begins so."""
-        found = self.library.snapshot().with_content(beginning)
+        """The files on disk whose SHA-256 is known and begins so."""
+        found = self.library.snapshot().with_content(beginning, on_disk=True)
         return [file for file in found if folder in (None, file.folder)]
 
     def shown(self, files: Sequence[LibraryFile]) -> list[schemas.LibraryFile]:

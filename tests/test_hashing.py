@@ -130,7 +130,7 @@ def test_a_changed_file_is_never_answered_with_an_old_hash(
     bench.hash_all()
     change(Path(path))
     assert bench.hashes.sha256_of(path) is None
-    assert bench.library.path_with(sha256(b"aaaa")) is None
+    assert bench.library.snapshot().with_content(sha256(b"aaaa")) == []
     if Path(path).exists():
         bench.hash_all()
         assert bench.hashes.sha256_of(path) == sha256(Path(path).read_bytes())
@@ -149,12 +149,22 @@ def test_content_is_found_by_its_hash_and_by_the_beginning_of_it(bench: Bench) -
     path = bench.put("loras/a.safetensors", b"one")
     bench.put("loras/b.safetensors", b"two")
     bench.hash_all()
-    found = bench.library.path_with(sha256(b"one"))
-    assert found is not None
-    assert (found.path, bench.library.sha256_of(path)) == (path, sha256(b"one"))
     library = bench.library.snapshot()
+    assert [file.path for file in library.with_content(sha256(b"one"))] == [path]
+    assert bench.library.sha256_of(path) == sha256(b"one")
     assert [file.name for file in library.with_content(sha256(b"two")[:10])] == ["b.safetensors"]
     assert library.with_content("0" * 64) == []
+
+
+def test_content_that_comfyui_cannot_load_is_on_disk_and_no_more(bench: Bench) -> None:
+    """A root before its own has a file of its name, so no workflow can be led to it."""
+    bench.host.table["loras"] = folder("loras", bench.models / "loras", bench.models / "other")
+    bench.put("loras/a.safetensors", b"one")
+    hidden = bench.put("other/a.safetensors", b"two")
+    bench.hash_all()
+    library = bench.library.snapshot()
+    assert library.with_content(sha256(b"two")) == []
+    assert [file.path for file in library.with_content(sha256(b"two"), on_disk=True)] == [hidden]
 
 
 def test_rows_of_files_that_are_gone_are_dropped_after_a_month(bench: Bench) -> None:

@@ -80,6 +80,23 @@ def test_hash_makes_files_findable_by_their_content(root: Path) -> None:
     assert library(root, "find", sha256(b"two")).returncode == 0
 
 
+def test_a_file_behind_another_of_its_name_is_found_by_its_content(root: Path) -> None:
+    """ComfyUI loads the file of the first root; the other one takes its place on the disk all the same."""
+    other = root.parent / "other"
+    (root / "extra_model_paths.yaml").write_text(f"other:\n  loras: {other}\n")
+    put(root, "loras/a.safetensors", b"one")
+    other.mkdir()
+    hidden = other / "a.safetensors"
+    hidden.write_bytes(b"two")
+    library(root, "hash")
+    for asked in (sha256(b"two"), sha256(b"two")[:10]):
+        found = lines(library(root, "find", asked, "--json"))
+        assert [(file["name"], file["path"]) for file in found] == [("a.safetensors", str(hidden))]
+    assert str(hidden) in library(root, "find", sha256(b"two")).stdout
+    assert str(root) not in library(root, "find", sha256(b"one")).stdout
+    assert [file["sha256"] for file in lines(library(root, "find", "a", "--json"))] == [sha256(b"one")]
+
+
 def test_interrupted_hashing_goes_on_from_there(root: Path) -> None:
     put(root, "loras/small.safetensors", b"small")
     endless = put_endless(root)

@@ -130,11 +130,15 @@ _ACTIONS: dict[str, _Action] = {
 
 
 def _list(resolver: Resolver, files: list[Any], console: Console) -> None:
+    library = resolver.library.snapshot()
     for file in resolver.shown(files):
         if console.as_json:
             console.json(file.model_dump(mode="json", exclude={"modified"}))
         else:
             known = f"  {file.sha256}" if file.sha256 else ""
-            console.note(f"{human_size(file.size):>9}  {file.folder}/{file.name}{known}")
+            loaded = library.find(file.folder, file.name)
+            # Its name is that of another file.
+            hidden = f"  {file.path}" if loaded is None or loaded.path != file.path else ""
+            console.note(f"{human_size(file.size):>9}  {file.folder}/{file.name}{known}{hidden}")
     if not console.as_json:
         console.note(f"{len(files)} files, {human_size(sum({f.path: f.size for f in files}.values()))}")

@@ -58,10 +58,6 @@ class Library:
                 self._snapshot = Snapshot(specs, listed, self._hashes)
             return self._snapshot
 
-    def path_with(self, sha256: str) -> LibraryFile | None:
-        """A file of this very content, by whatever name, if one is known."""
-        return next(iter(self.snapshot().with_content(sha256)), None)
-
     def sha256_of(self, path: str) -> str | None:
         """The SHA-256 of a file as it is now, if known; reads no content."""
         return self._hashes.sha256_of(path) if self._hashes is not None else None
@@ -147,18 +143,22 @@ class Snapshot:
         """The SHA-256 of a file, if known; reads no content."""
         return self._hashes.sha256_of(file.path) if self._hashes is not None else None
 
-    def with_content(self, beginning: str) -> list[LibraryFile]:
-        """The files whose known SHA-256 begins so (all 64 digits: the files of this content)."""
+    def with_content(self, beginning: str, *, on_disk: bool = False) -> list[LibraryFile]:
+        """The files whose known SHA-256 begins so (all 64 digits: the files of this content).
+
+        ``on_disk``: as the method of this name has it, those that ComfyUI never loads as well.
+        """
         paths = self._hashes.paths_with(beginning) if self._hashes is not None else []
         if not paths:
             return []
         with self._lock:
             if self._by_path is None:
                 self._by_path = defaultdict(list)
-                for file in self.files():
+                for file in self.on_disk():
                     self._by_path[file.path].append(file)
             by_path = self._by_path
-        return [file for path in paths for file in by_path.get(path, ())]
+        found = [file for path in paths for file in by_path.get(path, ())]
+        return [file for file in found if on_disk or self.find(file.folder, file.name) is file]
 
     def on_disk(self, folder: str | None = None) -> list[LibraryFile]:
         """``files`` and those that ComfyUI never loads, since a root before theirs has their name."""
