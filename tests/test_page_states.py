@@ -86,6 +86,8 @@ def test_no_button_is_left_with_nothing_to_do_when_all_that_a_run_needs_is_here(
         ("a%E2%80%AEb/c", "a%E2%80%AEb/c"),  # would turn round what follows
         ("a%2Fb/c", "a%2Fb/c"),  # another repository
         ("a%E4%B8/c", "a%E4%B8/c"),  # no text
+        ("datasets/lark/weights", "lark/weights"),
+        ("spaces/lark/demo", "lark/demo"),
     ],
 )
 def test_an_owner_is_shown_as_people_write_it(page: Page, server: Server, path: str, shown: str) -> None:
@@ -97,6 +99,19 @@ def test_an_owner_is_shown_as_people_write_it(page: Page, server: Server, path: 
     mine.locator("[data-testid='model-resolver-url']").fill(url)
     page.keyboard.press("Enter")
     expect(mine.locator("[data-testid='model-resolver-source']")).to_have_text(shown)
+
+
+@pytest.mark.parametrize("repository", ["lark/weights", "datasets/lark/weights", "spaces/lark/demo"])
+def test_the_page_of_a_file_is_taken_for_the_file(page: Page, server: Server, repository: str) -> None:
+    page.goto(server.url)
+    choose(page, one_loader("nobody-has-it.safetensors"))
+    mine = row(page, "loras/nobody-has-it.safetensors")
+    expect(mine).to_have_attribute("data-state", "not_found", timeout=SLOW)
+    site = f"https://huggingface.co/{repository}"
+    mine.locator("[data-testid='model-resolver-url']").fill(f"{site}/blob/main/x.safetensors")
+    page.keyboard.press("Enter")
+    source = mine.locator("[data-testid='model-resolver-source']")
+    expect(source).to_have_attribute("href", f"{site}/resolve/main/x.safetensors")
 
 
 def test_a_source_that_fails_is_told_of_in_the_language_of_the_panel(page: Page, models: Path) -> None:

@@ -45,10 +45,13 @@ export function originOf(candidate) {
   const url = parse(candidate.url)
   if (!url) return { site: null, publisher: '' }
   const host = url.hostname.replace(/^www\./, '')
-  const [owner, repository] = url.pathname.split('/').filter(Boolean).map(readable)
+  const parts = url.pathname.split('/').filter(Boolean).map(readable)
+  const provider = providerOf(candidate)
+  // What kind of repository it is, if it is not one of models, stands before its owner.
+  if (provider === 'huggingface' && ['datasets', 'spaces'].includes(parts[0])) parts.shift()
+  const [owner, repository] = parts
   const path = owner && repository ? `${owner}/${repository}` : ''
   if (host === 'github.com') return { site: 'github', publisher: path }
-  const provider = providerOf(candidate)
   if (provider === 'huggingface') return { site: provider, publisher: path }
   // Civitai's URLs hold numbers only; whose file it is stands in its own answer.
   if (provider) return { site: provider, publisher: (candidate.source === provider && candidate.publisher) || '' }
@@ -92,7 +95,7 @@ export function downloadUrl(value) {
   const url = parse(value)
   if (!url) return null
   if (url.hostname === 'huggingface.co') {
-    url.pathname = url.pathname.replace(/^(\/[^/]+\/[^/]+)\/blob\//, '$1/resolve/')
+    url.pathname = url.pathname.replace(/^(\/(?:datasets\/|spaces\/)?[^/]+\/[^/]+)\/blob\//, '$1/resolve/')
   }
   const version = url.searchParams.get('modelVersionId')
   if (/^(www\.)?civitai\.(com|red)$/.test(url.hostname) && version && /^\d+$/.test(version)) {
