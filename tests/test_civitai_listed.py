@@ -21,6 +21,7 @@ from resolver.sources import Context, Offer, Wanted
 from resolver.sources.ranking import rank
 from resolver.workflow.files import read_file
 from resolver.workflow.read import read_workflow
+from tests.container_samples import picture, user_comment
 from tests.graphs import node, workflow
 from tests.searching import Searching, searching
 from tests.test_told_apart import png_with
@@ -185,3 +186,22 @@ def test_the_list_counts_in_whatever_a_workflow_is_wrapped(key: str) -> None:
         assert [entry.url for entry in read_workflow(content).models] == [
             "https://civitai.com/api/download/models/11"
         ]
+
+
+def test_the_lists_in_a_picture_of_civitais_generator_count_once() -> None:
+    """It keeps the API format in a JPEG's comment, with the lists beside the nodes."""
+    text = json.dumps(
+        {
+            "resource-stack": {
+                "class_type": "CheckpointLoaderSimple",
+                "inputs": {"ckpt_name": CHECKPOINT_AIR},
+            },
+            "extra": {"airs": [CHECKPOINT_AIR, LORA_AIR]},
+            "extraMetadata": json.dumps({"resources": [{"modelVersionId": 21, "strength": 1}]}),
+        }
+    )
+    found = read_file(io.BytesIO(picture(format="JPEG", exif=user_comment("unicode", text))))
+    assert [entry.url for entry in found.models] == [
+        f"https://civitai.com/api/download/models/{version}" for version in (21, 11)
+    ]
+    assert found.warnings == ()

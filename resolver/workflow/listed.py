@@ -23,7 +23,9 @@ FOLDERS = {
 
 def with_entries(workflow: Workflow, entries: Iterable[EmbeddedModel]) -> Workflow:
     """``workflow`` with further entries of metadata, each once."""
-    known = {(entry.name, entry.url, entry.hash_type): entry for entry in entries}
+    known = {
+        (entry.name, entry.url, entry.hash_type): entry for entry in entries if entry not in workflow.models
+    }
     return replace(workflow, models=(*workflow.models, *known.values())) if known else workflow
 
 
