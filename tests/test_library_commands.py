@@ -97,6 +97,16 @@ def test_a_file_behind_another_of_its_name_is_found_by_its_content(root: Path) -
     assert [file["sha256"] for file in lines(library(root, "find", "a", "--json"))] == [sha256(b"one")]
 
 
+def test_a_root_that_is_a_link_to_another_holds_no_files_of_its_own(root: Path) -> None:
+    kept = put(root, "loras/a.safetensors", b"one")
+    linked = root.parent / "linked"
+    linked.symlink_to(kept.parent)
+    (root / "extra_model_paths.yaml").write_text(f"other:\n  loras: {linked}\n")
+    library(root, "hash")
+    found = lines(library(root, "find", sha256(b"one"), "--json"))
+    assert [file["path"] for file in found] == [str(kept)]
+
+
 def test_interrupted_hashing_goes_on_from_there(root: Path) -> None:
     put(root, "loras/small.safetensors", b"small")
     endless = put_endless(root)

@@ -146,7 +146,8 @@ class Snapshot:
     def with_content(self, beginning: str, *, on_disk: bool = False) -> list[LibraryFile]:
         """The files whose known SHA-256 begins so (all 64 digits: the files of this content).
 
-        ``on_disk``: as the method of this name has it, those that ComfyUI never loads as well.
+        ``on_disk``: as the method of this name has it, those that ComfyUI never loads as well; not those
+        that are the loaded file itself, in a root that is a link to another.
         """
         paths = self._hashes.paths_with(beginning) if self._hashes is not None else []
         if not paths:
@@ -158,7 +159,15 @@ class Snapshot:
                     self._by_path[file.path].append(file)
             by_path = self._by_path
         found = [file for path in paths for file in by_path.get(path, ())]
-        return [file for file in found if on_disk or self.find(file.folder, file.name) is file]
+        return [file for file in found if self._is_loaded(file) or (on_disk and not self._is_link(file))]
+
+    def _is_loaded(self, file: LibraryFile) -> bool:
+        return self.find(file.folder, file.name) is file
+
+    def _is_link(self, file: LibraryFile) -> bool:
+        """Whether it leads to the file that is loaded by its name."""
+        loaded = self.find(file.folder, file.name)
+        return loaded is not None and os.path.realpath(loaded.path) == os.path.realpath(file.path)
 
     def on_disk(self, folder: str | None = None) -> list[LibraryFile]:
         """``files`` and those that ComfyUI never loads, since a root before theirs has their name."""
