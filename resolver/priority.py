@@ -1,4 +1,5 @@
-"""How far our threads yield to those of the host, where the system can tell threads apart (Linux)."""
+"""How far our threads yield to those of the host, where the system can tell threads apart (Linux) or
+processes (all)."""
 
 from __future__ import annotations
 
@@ -21,3 +22,10 @@ def lower_priority(niceness: int) -> None:
         with suppress(OSError):
             thread = threading.get_native_id()
             os.setpriority(os.PRIO_PROCESS, thread, max(niceness, os.getpriority(os.PRIO_PROCESS, thread)))
+
+
+def lower_priority_of_process(niceness: int) -> None:
+    """The same for a process whose only thread is this one yet. On Windows, whoever starts it says so."""
+    if sys.platform != "win32":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, max(niceness, os.getpriority(os.PRIO_PROCESS, 0)))

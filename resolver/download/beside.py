@@ -139,7 +139,7 @@ class _Worker:
         """Raises ``OSError``. Blocks."""
         directory = Path(__file__).resolve().parent.parent
         name = __name__.rpartition(".")[0].rpartition(".")[0]
-        # At least there, Windows can tell processes apart: it does not know threads that yield.
+        # Elsewhere it lowers its priority itself.
         flags = getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
         flags |= getattr(subprocess, "CREATE_NO_WINDOW", 0)
         self._process = subprocess.Popen(

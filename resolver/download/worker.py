@@ -19,7 +19,7 @@ from typing import IO
 from ..errors import ResolverError
 from ..logs import where
 from ..net.wire import WirePool
-from ..priority import BESIDE_THE_HOST, lower_priority
+from ..priority import BESIDE_THE_HOST, lower_priority_of_process
 from . import messages
 from .crew import RangesIgnored, Tools
 from .filling import Errand, Here, Outcome
@@ -37,7 +37,7 @@ def main() -> None:
     """Take errands from standard input; what would go to standard output goes to standard error."""
     # Ctrl+C in a terminal reaches it as well; the other side says what is to be done.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    lower_priority(BESIDE_THE_HOST)
+    lower_priority_of_process(BESIDE_THE_HOST)
     with open(os.dup(0), "rb") as inbox, open(os.dup(1), "wb") as outbox, open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
         with suppress(OSError):  # It may be closed.
