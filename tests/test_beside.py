@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,23 @@ def workers(of: int | None = None) -> list[psutil.Process]:
         for process in psutil.Process(of).children()
         if "download.worker" in " ".join(process.cmdline())
     ]
+
+
+@contextmanager
+def forked() -> Iterator[None]:
+    """A copy of this process that does nothing, and has all files open that this one has."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(write)
+        os.read(read, 1)
+        os._exit(0)
+    try:
+        yield
+    finally:
+        os.close(write)
+        os.waitpid(child, 0)
+        os.close(read)
 
 
 async def gone(process: psutil.Process) -> None:
@@ -167,6 +185,18 @@ async def test_a_host_that_is_killed_takes_it_along(tmp_path: Path, server: Faul
     assert remote.served - served <= len(CONTENT) - 4 * MIB, "what had come was gone on with"
 
 
+async def test_it_leaves_though_a_process_forked_meanwhile_keeps_its_pipe(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    with ExitStack() as stack:
+        async with running(tmp_path, server.place, beside_host=True) as bench:
+            await bench.fetch(server.put("/model.safetensors", Remote(CONTENT)), **KNOWN)
+            process = bench.queue._filler._worker._process  # type: ignore[attr-defined]
+            assert process.poll() is None
+            stack.enter_context(forked())
+        assert process.returncode == 0, "it had to be killed"
+
+
 @pytest.mark.parametrize("how", ["pause", "cancel"])
 async def test_what_is_paused_or_cancelled_is_not_written_to_any_more(
     tmp_path: Path, server: FaultServer, how: str
@@ -220,10 +250,16 @@ async def test_where_no_process_can_be_started_threads_do_it(
         right(bench)
 
 
+@pytest.mark.parametrize("boot", ["raise SystemExit(1)", "import time; time.sleep(60)"])
 async def test_where_it_does_not_come_up_threads_do_it(
-    tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    server: FaultServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    boot: str,
 ) -> None:
-    monkeypatch.setattr(beside, "_BOOT", "raise SystemExit('no')")
+    monkeypatch.setattr(beside, "_BOOT", boot)
+    monkeypatch.setattr(beside, "_COME_SECONDS", 0.5)
     async with running(tmp_path, server.place, beside_host=True) as bench:
         download = await bench.fetch(server.put("/model.safetensors", Remote(CONTENT)), **KNOWN)
         assert download.status == "completed", download.error
@@ -296,21 +332,12 @@ def test_a_part_that_is_open_elsewhere_is_waited_for(tmp_path: Path, monkeypatch
     second.close()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked there")
 def test_a_process_forked_meanwhile_does_not_keep_a_part_locked(tmp_path: Path) -> None:
     path = part_path(tmp_path, "x")
     first = PartFile(path)
     first.open()
-    read, write = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(write)
-        os.read(read, 1)
-        os._exit(0)
-    try:
+    with forked():
         first.close()
-        PartFile(path).open()
-    finally:
-        os.close(write)
-        os.waitpid(child, 0)
-        os.close(read)
+        again = PartFile(path)
+        again.open()
+        again.close()

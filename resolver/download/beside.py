@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 _IDLE_SECONDS = 60.0
 _PATIENCE_SECONDS = 60.0
-_END_SECONDS = 5.0
+_COME_SECONDS, _END_SECONDS = 30.0, 5.0
 # This very package under its very name, which is ComfyUI's choice: pickles tell of classes by name.
 _BOOT = """
 import sys
@@ -143,7 +143,7 @@ class _Worker:
         flags = getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
         flags |= getattr(subprocess, "CREATE_NO_WINDOW", 0)
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _BOOT, name, str(directory), *sys.path],
+            [sys.executable, "-c", _BOOT, name, str(directory), *map(str, sys.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             creationflags=flags,
@@ -158,7 +158,7 @@ class _Worker:
         )
         threading.Thread(target=self._listen, name="model-resolver beside", daemon=True).start()
         self.is_here = True
-        self._later(self._stand_by)
+        self._later(self._expect)
 
     def tell(self, message: object) -> None:
         self._pen.write(message)
@@ -197,7 +197,20 @@ class _Worker:
 
     async def close(self) -> None:
         self._leave()
-        await self._gone.wait()
+        gone = asyncio.ensure_future(self._gone.wait())
+        if not (await asyncio.wait({gone}, timeout=_END_SECONDS))[0]:
+            self._process.kill()
+        await gone
+
+    def _expect(self) -> None:
+        """End it if it does not come up, and if nobody has anything for it to do."""
+
+        def look() -> None:
+            if not self._is_ready:
+                self._process.kill()
+
+        self._loop.call_later(_COME_SECONDS, look)
+        self._stand_by()
 
     def _stand_by(self) -> None:
         """Leave in a while, unless there is something to do by then."""
@@ -210,10 +223,10 @@ class _Worker:
             self._leave()
 
     def _leave(self) -> None:
-        """It ends when it is not listened to any more."""
         self.is_here = False
         if self._leaving is not None:
             self._leaving.cancel()
+        self.tell(messages.Leave())
         self._pen.close()
 
     def _cancel(self, number: int) -> None:

@@ -79,6 +79,11 @@ class SetUp:
     rate: float | None
 
 
+@dataclass(frozen=True)
+class Leave:
+    """There is nothing more to do. (The pipe may stay open where the host has forked.)"""
+
+
 # --- from it --------------------------------------------------------------------------------------------
 
 

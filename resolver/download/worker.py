@@ -71,6 +71,8 @@ class _Worker:
     def _listen(self, inbox: IO[bytes], loop: asyncio.AbstractEventLoop) -> None:
         """Runs in a thread."""
         for message in messages.read_messages(inbox):
+            if isinstance(message, messages.Leave):
+                break
             if isinstance(message, messages.Booked):
                 self._limiter.booked(message)
             else:
