@@ -1,10 +1,10 @@
 """Our side of a benchmark, in a fresh process: a ``Resolver`` as ComfyUI has one, and its queue.
 
 ``python -m bench.driver`` reads one JSON object from standard input: ``root`` (a ComfyUI folder),
-``items`` (as for ``POST downloads``), ``host_loop`` (also be a host whose loop is watched), ``instead``
-(arguments and standard input of a program that downloads in a process of its own while the host is watched,
-and nothing of ours runs). It prints one JSON object. Settings come from the environment. What is begun is
-taken up again, so that a killed run can be repeated.
+``items`` (as for ``POST downloads``), ``serves`` (as ``Resolver`` takes it), ``host_loop`` (also be a host
+whose loop is watched), ``instead`` (arguments and standard input of a program that downloads in a process of
+its own while the host is watched, and nothing of ours runs). It prints one JSON object. Settings come from
+the environment. What is begun is taken up again, so that a killed run can be repeated.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ async def main(job: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _ours(job: dict[str, Any]) -> dict[str, Any]:
-    resolver = await asyncio.to_thread(started_resolver, Path(job["root"]))
+    resolver = await asyncio.to_thread(started_resolver, Path(job["root"]), serves=job["serves"])
     items = [DownloadItem(**item) for item in job["items"]]
     try:
         async with AsyncExitStack() as stack:
@@ -84,9 +84,9 @@ async def _beside(arguments: Sequence[str], given: str) -> dict[str, Any]:
         }
 
 
-def started_resolver(root: Path) -> Resolver:
+def started_resolver(root: Path, *, serves: bool) -> Resolver:
     """As in ComfyUI, in a thread: there is no event loop where it is made."""
-    resolver = Resolver(load_settings(), StandaloneHost(root), serves=True)
+    resolver = Resolver(load_settings(), StandaloneHost(root), serves=serves)
     resolver.start()
     return resolver
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 _HUB = """
@@ -127,15 +129,21 @@ class Peer:
         raise SystemExit(f"{self.name} failed ({process.returncode}): {what}\n{complaints}")
 
 
-def ours(name: str = "ours", *, host_loop: bool = False, **settings: object) -> Peer:
-    """``settings``: fields of our settings; the others have their defaults."""
+def ours(
+    name: str = "ours", *, host_loop: bool = False, beside_host: bool = True, **settings: object
+) -> Peer:
+    """``settings``: fields of our settings; the others have their defaults.
+
+    ``host_loop``: a host's loop is watched meanwhile. ``beside_host``: bytes move in a process of their own,
+    as in ComfyUI, else in threads of this one, as on the command line.
+    """
 
     def command(task: Task, place: Path) -> tuple[list[str], str]:
         items = [
             {"folder": "loras", "filename": name, "url": url, "sha256": sha256}
             for name, (url, sha256) in task.files.items()
         ]
-        job = {"root": str(place), "items": items, "host_loop": host_loop}
+        job = {"root": str(place), "items": items, "host_loop": host_loop, "serves": beside_host}
         return [sys.executable, "-m", "bench.driver"], json.dumps(job)
 
     environment = {f"CMR_{name.upper()}": str(value) for name, value in settings.items()}
@@ -212,9 +220,9 @@ def _sync_seconds(paths: Sequence[Path]) -> float:
 
 
 def _bytes_written(pid: int) -> int:
-    """What the process has passed to ``write`` and its like so far, whatever the file."""
+    """What the process and those it has started have passed to ``write`` and its like, whatever the file."""
     try:
-        lines = Path(f"/proc/{pid}/io").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):
+        process = psutil.Process(pid)
+        return sum(one.io_counters().write_chars for one in (process, *process.children()))
+    except psutil.NoSuchProcess:
         return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("wchar:")), 0)
