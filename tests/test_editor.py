@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,13 @@ MISSING = {
 }
 
 
+STORES = "document.querySelector('#vue-app').__vue_app__.config.globalProperties.$pinia._s"
+"""In the page: what the editor keeps, by name."""
+
+DEFINED = f"() => Object.keys({STORES}.get('nodeDef').nodeDefsByName)"
+"""A function of the page: the node types that the editor knows. 1.45 warns at Run of all others."""
+
+
 @pytest.fixture(scope="module")
 def world() -> World:
     return World.for_workflow(read_template(TEMPLATE))
@@ -53,6 +61,7 @@ def test_a_template_goes_from_red_to_runnable(page: Page, world: World, tmp_path
         set_theme(page, "dark")
         open_template(page, TEMPLATE)
         page.wait_for_function(f"({OUTLINED})().length >= 3")
+        defined = set(page.evaluate(DEFINED))
         badge = tab(page)
         expect(badge).to_have_text("4")
 
@@ -80,11 +89,10 @@ def test_a_template_goes_from_red_to_runnable(page: Page, world: World, tmp_path
         page.wait_for_function(f"({OUTLINED})().length === 0")
         expect(badge).to_have_text("")
         expect(page.get_by_text("All models are here")).to_be_visible()
-        native = page.evaluate(
-            "() => document.querySelector('#vue-app').__vue_app__.config.globalProperties.$pinia"
-            "._s.get('missingModel').missingModelCandidates"
-        )
+        native = page.evaluate(f"() => {STORES}.get('missingModel').missingModelCandidates")
         assert not native, "ComfyUI's own panel has nothing left to complain of"
+        assert defined - set(page.evaluate(DEFINED)) == set(), "nor has its Run button, of subgraphs"
+        expect(page.get_by_test_id("queue-button").locator("i")).to_have_class(re.compile("play"))
         screenshot(page, "editor-done-dark")
         status, answer = host.post("/api/prompt", {"prompt": current(page)})
         assert (status, answer["node_errors"]) == (200, {})

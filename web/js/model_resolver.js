@@ -10,6 +10,7 @@ import { TAB, createComfyHost } from './comfyui_host.js'
 import { defineElements } from './panel.js'
 import { neededModels } from './rows.js'
 import { Store } from './store.js'
+import { keepSubgraphs } from './subgraph_definitions.js'
 
 const COMMAND = 'ModelResolver.ResolveMissing'
 const SCAN_ON_LOAD = 'ModelResolver.ScanOnLoad'
@@ -121,6 +122,8 @@ app.registerExtension({
     api.addEventListener('graphChanged', workflowEdited)
     void store.downloads.restore()
   },
+
+  beforeRegisterVueAppNodeDefs: (definitions) => keepSubgraphs(definitions, app.rootGraph ?? app.graph ?? null),
 
   beforeConfigureGraph: host.loading.beforeConfigureGraph,
   // Versions without `afterLoadGraph` call only the first of the two; a scan is coalesced either way.

@@ -6,6 +6,7 @@ export interface GraphNode {
   type?: string
   boundingRect?: ArrayLike<number>
   subgraph?: Graph
+  constructor: { nodeData?: NodeDefinition }
   /** The graph it is in. */
   graph?: Graph | null
   inputs?: NodeInput[]
@@ -14,6 +15,11 @@ export interface GraphNode {
   last_serialization?: object
   setDirtyCanvas?(foreground: boolean, background: boolean): void
   onWidgetChanged?(name: string, value: unknown, before: unknown, widget: Widget): void
+}
+
+/** Of a node type, as `/object_info` has it. */
+export interface NodeDefinition {
+  name: string
 }
 
 export interface NodeInput {
@@ -40,6 +46,7 @@ export interface Link {
 export interface Graph {
   /** Of a subgraph: its definition's. */
   id?: string
+  nodes?: GraphNode[]
   getNodeById(id: string | number): GraphNode | null | undefined
   getLink?(id: string | number): Link | undefined
   /** A Map that, in some versions, also answers to plain indexing. */
@@ -105,6 +112,8 @@ export interface Extension {
   actionBarButtons?: { icon: string; label: string; tooltip: string; onClick(): void }[]
   settings?: { id: string; name: string; type: 'boolean'; defaultValue: boolean; category: string[] }[]
   setup?(): Promise<void>
+  /** Before the editor replaces the definitions it keeps by these; may change them in place. */
+  beforeRegisterVueAppNodeDefs?(definitions: NodeDefinition[]): void
   beforeConfigureGraph?(workflow: object): void
   afterConfigureGraph?(): void
   /** Since 1.58 or so. */
