@@ -305,7 +305,8 @@ class Resolver:
         return self.hashing_state()
 
     def hashing_state(self) -> schemas.Hashing:
-        return schemas.Hashing(**asdict(self.hashing.progress()))
+        """How far hashing is, and what is still to be hashed."""
+        return self._told(self.hashing.progress())
 
     def go_on_hashing(self) -> None:
         """What a process that serves does once it has started: go on with the hashing the user asked for."""
@@ -369,8 +370,14 @@ class Resolver:
             self._arriving.discard(download.id)
         self.events.publish("download", download.model_dump(mode="json"))
 
+    def _told(self, progress: HashingProgress) -> schemas.Hashing:
+        files, size = progress.unhashed or self.hashing.unhashed()
+        told = asdict(progress)
+        del told["unhashed"]
+        return schemas.Hashing(**told, unhashed_files=files, unhashed_bytes=size)
+
     def _hashing_progressed(self, progress: HashingProgress) -> None:
-        data = {"id": "hashing", "hashing": asdict(progress)}
+        data = {"id": "hashing", "hashing": self._told(progress).model_dump(mode="json")}
         with suppress(RuntimeError):  # the engine has stopped: nobody watches any more
             self.engine.loop.call_soon_threadsafe(self.events.publish, "library", data)
 

@@ -344,7 +344,9 @@ class Hashing(Schema):
 
     ``state``: ``waiting`` while downloads or ComfyUI are at work, ``idle`` when nothing runs. ``done`` of
     ``total`` files, ``bytes_done`` of ``bytes_total``; ``failed`` files could not be read, or were being
-    written to.
+    written to. ``folder``: the only one of this run, null for all. ``unhashed_files`` of ``unhashed_bytes``
+    have no known hash yet, in all folders: what a run over all of them would read. That is told by the
+    listing; no file is looked at for it.
     """
 
     state: Literal["idle", "running", "waiting", "paused"]
@@ -354,6 +356,8 @@ class Hashing(Schema):
     bytes_done: int
     bytes_total: int
     failed: int
+    unhashed_files: int
+    unhashed_bytes: int
 
 
 class DuplicateGroup(Schema):

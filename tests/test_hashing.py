@@ -17,7 +17,7 @@ import pytest
 
 from resolver.errors import Conflict
 from resolver.host.comfyui import ComfyUIHost
-from resolver.library import Library, hashing, reading
+from resolver.library import Library, hashes, hashing, reading
 from resolver.library.hashes import FileHashes, status_of
 from resolver.library.hashing import HashingProgress, LibraryHashing
 from resolver.store import Store
@@ -288,6 +288,46 @@ def test_only_the_folder_that_was_asked_for_is_read(bench: Bench) -> None:
     assert bench.hashing.wait(30)
     assert bench.hashes.known([one, other]).keys() == {one}
     assert bench.hashing.progress().folder == "loras"
+
+
+def test_what_a_run_would_read_is_known_before_and_no_file_is_looked_at_for_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = bench.put("loras/a.safetensors", b"one")
+    bench.put("vae/b.safetensors", b"four")
+    os.link(path, bench.models / "vae/again.safetensors")
+    bench.library.snapshot()
+    with monkeypatch.context() as nobody:
+        nobody.setattr(os, "open", None)
+        nobody.setattr(hashes, "status_of", None)
+        assert bench.hashing.unhashed() == (2, 7)
+    bench.hash_all()
+    assert bench.hashing.unhashed() == (0, 0)
+    bench.put("vae/c.safetensors", b"x" * 10)
+    Path(path).write_bytes(b"changed")
+    os.utime(bench.models / "loras", (1, 1))  # so that it is listed anew
+    assert bench.hashing.unhashed() == (2, 17)
+
+
+def test_a_run_of_one_folder_tells_what_is_left_in_all(
+    bench: Bench, blocks: list[Callable[[], None]]
+) -> None:
+    bench.put("loras/a.safetensors", b"a" * BLOCK)
+    gone = bench.put("loras/gone.safetensors", b"g" * BLOCK * 2)
+    bench.put("loras/last.safetensors", b"l" * BLOCK * 3)
+    bench.put("vae/b.safetensors", b"y" * 5)
+    seen = []
+
+    def at_the_last() -> None:
+        seen.append(bench.hashing.progress().unhashed)
+
+    blocks.extend([lambda: os.unlink(gone), at_the_last])
+    bench.hashing.start("loras")
+    assert bench.hashing.wait(30)
+    # The first is read, the second could not be, the third is not done, and the other folder's is none of it.
+    assert seen == [(3, BLOCK * 5 + 5)]
+    assert bench.hashing.progress().unhashed is None, "files may come and go from now on"
+    assert bench.hashing.unhashed() == (1, 5)
 
 
 def test_what_cannot_be_read_is_counted_and_holds_nothing_up(bench: Bench) -> None:

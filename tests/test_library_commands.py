@@ -69,8 +69,13 @@ def test_hash_makes_files_findable_by_their_content(root: Path) -> None:
     put(root, "loras/a.safetensors", b"one")
     put(root, "vae/b.safetensors", b"two")
     assert lines(library(root, "scan", "--json"))[0]["sha256"] is None
+    assert "2 of them (6 B) have no known hash" in library(root, "scan").stdout
     hashed = library(root, "hash", "--folder", "loras", "--json")
-    assert (hashed.returncode, lines(hashed)[0]["hashing"]["done"]) == (0, 1)
+    state = lines(hashed)[0]["hashing"]
+    assert (hashed.returncode, state["folder"], state["done"]) == (0, "loras", 1)
+    assert (state["unhashed_files"], state["unhashed_bytes"]) == (1, 3), "vae's, as the text says"
+    assert "1 files hashed in loras (3 B)\n" in hashed.stderr
+    assert "1 files (3 B) have no known hash yet, in all folders" in hashed.stderr
     for asked in ([sha256(b"one")], [sha256(b"one")[:10].upper()], ["--sha256", sha256(b"one")]):
         found = lines(library(root, "find", *asked, "--json"))
         assert [(file["name"], file["sha256"]) for file in found] == [("a.safetensors", sha256(b"one"))]
@@ -78,6 +83,7 @@ def test_hash_makes_files_findable_by_their_content(root: Path) -> None:
     assert "1 files hashed (3 B)" in library(root, "hash").stdout
     assert "0 files hashed" in library(root, "hash").stdout, "nothing is read twice"
     assert library(root, "find", sha256(b"two")).returncode == 0
+    assert "no known hash" not in library(root, "scan").stdout
 
 
 def test_a_file_behind_another_of_its_name_is_found_by_its_content(root: Path) -> None:

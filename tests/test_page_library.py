@@ -87,7 +87,8 @@ def test_reading_finds_the_wanted_file_under_another_name_and_the_copies(page: P
     expect(wanted).to_have_attribute("data-state", "not_found", timeout=SLOW)
 
     part(page, "library-toggle").click()
-    expect(part(page, "library-what")).to_contain_text("(5 files, 11.4\u00a0MB)")
+    # The linked one is there already under its other name.
+    expect(part(page, "library-cost")).to_have_text("Not read yet4 files · 7.63\u00a0MB")
     part(page, "library-start").click()
     expect(part(page, "library-known")).to_be_visible(timeout=SLOW)
 
@@ -136,7 +137,7 @@ def test_a_long_run_is_followed_paused_and_ended_and_finds_on_its_way(
     bar = part(page, "library-bar")
     expect(bar).to_have_attribute("aria-valuetext", bar_text())
     part(page, "library-cancel").press("Enter")
-    expect(part(page, "library-what")).to_contain_text("(1 file, 1\u00a0TB)", timeout=SLOW)
+    expect(part(page, "library-cost")).to_contain_text("1 file · 1\u00a0TB", timeout=SLOW)
     assert server.ask("GET", HASH)[1]["state"] == "idle"
     expect(page.locator("[aria-live=polite]").last).to_have_text("Reading the models has ended.")
 
@@ -173,14 +174,36 @@ def test_why_it_cannot_begin_is_said(page: Page, server: Server, models: Path) -
     expect(part(page, "library-problem")).to_contain_text("其他程序正在读取模型")
 
 
-def test_more_files_than_the_server_lists_are_not_counted_as_all(
+def test_all_files_are_counted_though_the_server_lists_fewer(
     page: Page, server: Server, models: Path
 ) -> None:
     for number in range(1000):
         (models / f"vae/{number}.safetensors").write_bytes(b"v")
     page.goto(server.url)
     part(page, "library-toggle").click()
-    expect(part(page, "library-what")).to_contain_text("more than 1000 files")
+    expect(part(page, "library-cost")).to_contain_text("1004 files")
+
+
+def test_a_run_of_one_folder_names_it_and_what_it_leaves_is_told(
+    page: Page, server: Server, models: Path
+) -> None:
+    long = endless(models)
+    page.goto(server.url)
+    part(page, "library-toggle").click()
+    expect(part(page, "library-cost")).to_contain_text("5 files · 1\u00a0TB")
+    server.ask("POST", HASH, {"folder": "vae"})
+    expect(part(page, "library-folder")).to_have_text("Only the folder vae")
+    expect(part(page, "library-progress")).to_contain_text("1 of 2 files")
+    page.reload()
+    part(page, "library-toggle").click()
+    expect(part(page, "library-folder")).to_have_text("Only the folder vae")
+    long.unlink()
+    server.ask("POST", HASH, {"action": "cancel"})
+    expect(part(page, "library-cost")).to_contain_text("3 files · 7.63\u00a0MB")
+    endless(models)
+    part(page, "library-start").click()
+    expect(part(page, "library-progress")).to_contain_text("3 of 4 files", timeout=SLOW)
+    expect(part(page, "library-folder")).to_have_count(0)
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
@@ -203,9 +226,14 @@ def test_it_fits_and_can_be_read(
 
     expect(part(page, "library-start")).to_be_visible()
     look("begin")
+    server.ask("POST", HASH, {"folder": "vae"})
+    wait_until(page, lambda: server.ask("GET", HASH)[1]["done"] == 1)
+    expect(part(page, "library-folder")).to_contain_text("vae")
+    look("folder")
+    server.ask("POST", HASH, {"action": "cancel"})
     part(page, "library-start").click()
-    wait_until(page, lambda: server.ask("GET", HASH)[1]["done"] == 4)
-    expect(part(page, "library-progress")).to_contain_text("4", timeout=SLOW)
+    wait_until(page, lambda: server.ask("GET", HASH)[1]["done"] == 3)
+    expect(part(page, "library-progress")).to_contain_text("3", timeout=SLOW)
     look("running")
     part(page, "library-pause").click()
     expect(part(page, "library-progress")).to_have_attribute("data-state", "paused")

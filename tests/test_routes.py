@@ -216,10 +216,14 @@ def test_the_library_is_hashed_and_then_judged_by_content(comfyui: ComfyHostProc
         return {file["name"]: file["sha256"] for file in files}
 
     assert shown()["first.safetensors"] is None
+    before = ask(comfyui, "GET", f"{PREFIX}/library/hash")[1]
     state = hash_and_wait(comfyui, {"folder": "style_models"})
+    assert before["unhashed_files"] - state["unhashed_files"] == 1
+    assert before["unhashed_bytes"] - state["unhashed_bytes"] == len(content)
     assert (state["folder"], state["done"], state["total"], state["failed"]) == ("style_models", 1, 1, 0)
     assert (shown()["first.safetensors"], shown()["second.safetensors"]) == (sha256, None)
-    hash_and_wait(comfyui)
+    state = hash_and_wait(comfyui)
+    assert (state["folder"], state["unhashed_files"], state["unhashed_bytes"]) == (None, 0, 0)
     assert shown()["second.safetensors"] == sha256
 
     _, duplicates = ask(comfyui, "GET", f"{PREFIX}/library/duplicates")
@@ -258,7 +262,10 @@ def test_hashing_is_paused_resumed_and_cancelled_by_request(comfyui: ComfyHostPr
         assert tell("resume")["state"] in ("running", "waiting")
         with urllib.request.urlopen(f"{comfyui.url}{PREFIX}/events", timeout=30) as events:
             told = next(json.loads(line.removeprefix(b"data: ")) for line in events if b'"hashing"' in line)
-        assert set(told["hashing"]) >= {"state", "done", "total", "bytes_done", "bytes_total"}
+        progress = told["hashing"]
+        assert set(progress) >= {"state", "folder", "done", "total", "bytes_done", "bytes_total"}
+        assert progress["unhashed_files"] >= 1
+        assert progress["unhashed_bytes"] >= 1 << 40, "however far it has been read"
     finally:
         ended = tell("cancel")
         endless.unlink()

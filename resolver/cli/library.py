@@ -64,11 +64,15 @@ def _hash(resolver: Resolver, folder: str | None, arguments: argparse.Namespace,
             now = hashing.progress()
             state = now.state if now.state != "running" else ""
             show(Step("read", now.bytes_done, now.bytes_total, note=state))
-    ended = hashing.progress()
+    ended = resolver.hashing_state()
     if console.as_json:
-        console.json({"hashing": resolver.hashing_state().model_dump(mode="json")})
+        console.json({"hashing": ended.model_dump(mode="json")})
+    where = f" in {folder}" if folder else ""
     failed = f", {ended.failed} could not be read" if ended.failed else ""
-    console.note(f"{ended.done} files hashed ({human_size(ended.bytes_done)}){failed}")
+    console.note(f"{ended.done} files hashed{where} ({human_size(ended.bytes_done)}){failed}")
+    if ended.unhashed_files:
+        left = f"{ended.unhashed_files} files ({human_size(ended.unhashed_bytes)})"
+        console.note(f"{left} have no known hash yet, in all folders")
     return OK if ended.done == ended.total and not ended.failed else INCOMPLETE
 
 
@@ -131,7 +135,8 @@ _ACTIONS: dict[str, _Action] = {
 
 def _list(resolver: Resolver, files: list[Any], console: Console) -> None:
     library = resolver.library.snapshot()
-    for file in resolver.shown(files):
+    shown = resolver.shown(files)
+    for file in shown:
         if console.as_json:
             console.json(file.model_dump(mode="json", exclude={"modified"}))
         else:
@@ -141,4 +146,9 @@ def _list(resolver: Resolver, files: list[Any], console: Console) -> None:
             hidden = f"  {file.path}" if loaded is None or loaded.path != file.path else ""
             console.note(f"{human_size(file.size):>9}  {file.folder}/{file.name}{known}{hidden}")
     if not console.as_json:
-        console.note(f"{len(files)} files, {human_size(sum({f.path: f.size for f in files}.values()))}")
+        whole = {file.path: file.size for file in shown}
+        console.note(f"{len(files)} files, {human_size(sum(whole.values()))}")
+        unhashed = {file.path: file.size for file in shown if file.sha256 is None}
+        if unhashed:
+            size = human_size(sum(unhashed.values()))
+            console.note(f"{len(unhashed)} of them ({size}) have no known hash: 'library hash' reads them")

@@ -18,13 +18,14 @@ from .substitutes import SubstituteIndex
 
 
 class LibraryFile(NamedTuple):
-    """One model file. ``name``: relative to the root it lies in, with ``/``."""
+    """One model file. ``name``: relative to the root it lies in, with ``/``. ``identity``: as scanned."""
 
     folder: str
     name: str
     path: str
     size: int
     modified: float
+    identity: int = 0
 
 
 class Library:
@@ -88,10 +89,10 @@ class Snapshot:
             shadowed: list[LibraryFile] = []
             extensions = spec.extensions
             for root in spec.roots:
-                for name, extension, path, size, modified in listed.get(root, ()):
+                for name, extension, path, size, modified, identity in listed.get(root, ()):
                     # As ``spec.lists`` has it. The first root that has a name wins, as in ComfyUI.
                     if not extensions or extension in extensions:
-                        file = LibraryFile(spec.name, name, path, size, modified)
+                        file = LibraryFile(spec.name, name, path, size, modified, identity)
                         if files.setdefault(name, file) is not file:
                             shadowed.append(file)
             self._by_folder[spec.name] = files

@@ -22,6 +22,7 @@ SHORT_HASH = 10
 # A disk that is not plugged in today is no reason to read it all again.
 _FORGOTTEN_AFTER = 30 * 86400.0
 _SEEN_EVERY = 86400.0
+_PAGE = 1000  # rows fetched at once
 _MANY = 500  # values in one statement; SQLite of old takes 999
 
 _HASH = re.compile(rf"[0-9a-f]{{{SHORT_HASH}}}|[0-9a-f]{{64}}")
@@ -35,6 +36,12 @@ def is_hash(text: str) -> bool:
 def stamp(status: os.stat_result) -> str:
     """What changes whenever a file's content does."""
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+
+
+def matches(kept: str, size: int, modified: float) -> bool:
+    """Whether a stamp is of a file of this size (bytes) and mtime (Unix time, seconds)."""
+    stamped, mtime_ns, _ = kept.split(" ")
+    return int(stamped) == size and abs(int(mtime_ns) / 1e9 - modified) < 1e-6
 
 
 def status_of(path: str) -> os.stat_result | None:
@@ -86,6 +93,18 @@ class FileHashes:
                 "UPDATE file_hashes SET seen_at = ? WHERE path = ? AND seen_at < ?",
                 [(now, os.fsencode(path), now - _SEEN_EVERY) for path in found],
             )
+        return found
+
+    def stamps(self) -> dict[str, str]:
+        """``{path: stamp}`` of all that was read, as the files were then; looks at none of them."""
+        found: dict[str, str] = {}
+        last = b""
+        # In pieces, since whoever else needs the store waits meanwhile.
+        while rows := self._store.query(
+            "SELECT path, stamp FROM file_hashes WHERE path > ? ORDER BY path LIMIT ?", [last, _PAGE]
+        ):
+            found.update((os.fsdecode(path), kept) for path, kept in rows)
+            last = rows[-1]["path"]
         return found
 
     def former(self, paths: Iterable[str]) -> dict[str, str]:

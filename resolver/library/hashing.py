@@ -21,9 +21,10 @@ from filelock import FileLock, Timeout
 
 from ..errors import Conflict
 from ..priority import BACKGROUND, lower_priority
-from . import Library
+from . import Library, LibraryFile, Snapshot
 from .hashes import FileHashes, SavedRun, stamp, status_of
 from .reading import FileChanged, disk_of, read_sha256, unsettled_for
+from .unhashed import Unhashed, count_unhashed, file_key
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class HashingProgress:
 
     ``done`` of ``total`` files, ``bytes_done`` of ``bytes_total``: of this run, failed ones included.
     ``failed``: files that could not be read, or were being written to. ``folder``: only that one.
+    ``unhashed``: what has no known hash, in all folders; ``None`` unless a run is counting.
     """
 
     state: State = "idle"
@@ -48,6 +50,7 @@ class HashingProgress:
     bytes_done: int = 0
     bytes_total: int = 0
     failed: int = 0
+    unhashed: Unhashed | None = None
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,10 @@ class LibraryHashing:
         with self._lock:
             return self._run.progress() if self._run is not None else self._last
 
+    def unhashed(self) -> Unhashed:
+        """What a run over all folders would read, as far as that is known without a look at each file."""
+        return count_unhashed(self._library.snapshot().on_disk(), self._hashes)
+
     def prefer(self, sizes: Iterable[int]) -> None:
         """Read files of these sizes first: one of them may be a model that is being looked for.
 
@@ -217,7 +224,7 @@ class LibraryHashing:
         last = HashingProgress()
         try:
             self._hashes.tidy()
-            run.plan(dict.fromkeys(file.path for file in self._library.snapshot().on_disk(run.folder)))
+            run.plan(self._library.snapshot())
             readers = run.readers()
             for reader in readers:
                 reader.start()
@@ -278,7 +285,8 @@ class _Run:
         self._pending: dict[int, _Queue] = {}
         self._reading: dict[int, int] = {}
         self._done = self._total = self._failed = 0
-        self._bytes_done = self._bytes_total = 0
+        self._bytes_done = self._bytes_total = self._bytes_failed = 0
+        self._aside: Unhashed | None = None  # what is not of this run; None until it is planned
 
     # --- what others want of it -------------------------------------------------------------------
 
@@ -320,12 +328,23 @@ class _Run:
                 self._bytes_done + sum(self._reading.values()),
                 self._bytes_total,
                 self._failed,
+                self._unhashed(),
             )
+
+    def _unhashed(self) -> Unhashed | None:
+        if self._aside is None or self.ended:
+            return None
+        return Unhashed(
+            self._aside.files + self._total - self._done + self._failed,
+            self._aside.bytes + self._bytes_total - self._bytes_done + self._bytes_failed,
+        )
 
     # --- the work ---------------------------------------------------------------------------------
 
-    def plan(self, paths: Iterable[str]) -> None:
+    def plan(self, snapshot: Snapshot) -> None:
         """Find out what is to be read: each file once, by whatever names it is listed."""
+        files = snapshot.on_disk(self.folder)
+        paths = dict.fromkeys(file.path for file in files)
         statuses = {path: status for path in paths if (status := status_of(path)) is not None}
         known = self._hashes.current(statuses)
         names: dict[tuple[int, int | str], list[str]] = defaultdict(list)
@@ -346,13 +365,20 @@ class _Run:
             elif unknown:
                 disk = disks[device]
                 pending[disk].append(_File(disk, statuses[same[0]].st_size, tuple(same)))
+        aside = Unhashed() if self.folder is None else self._count_others(files, snapshot)
         with self._lock:
+            self._aside = aside
             # The small ones first: most answers for the time.
             self._pending = {
                 disk: _Queue(sorted(files, key=lambda file: file.size)) for disk, files in pending.items()
             }
             self._total = sum(map(len, pending.values()))
             self._bytes_total = sum(file.size for files in pending.values() for file in files)
+
+    def _count_others(self, files: Iterable[LibraryFile], snapshot: Snapshot) -> Unhashed:
+        own = {file_key(file) for file in files}
+        others = (file for file in snapshot.on_disk() if file_key(file) not in own)
+        return count_unhashed(others, self._hashes)
 
     def readers(self) -> list[threading.Thread]:
         return [
@@ -369,7 +395,9 @@ class _Run:
                 read = self._read(file)
                 with self._lock:
                     self._done += 1
-                    self._failed += not read
+                    if not read:
+                        self._failed += 1
+                        self._bytes_failed += file.size
                     self._bytes_done += file.size
                     self._reading[disk] = 0
         except _Stopped:

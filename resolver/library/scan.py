@@ -17,13 +17,15 @@ _SKIPPED = ".git"  # as ComfyUI does; our part files live in one
 
 class ScannedFile(NamedTuple):
     """``name``: relative to the root, with ``/``. ``extension``: lower case with dot. ``size``: bytes.
-    ``modified``: Unix time, seconds."""
+    ``modified``: Unix time, seconds. ``identity``: of the file itself, the same under all its names; 0 where
+    listing does not tell (Windows)."""
 
     name: str
     extension: str
     path: str
     size: int
     modified: float
+    identity: int = 0
 
 
 @dataclass
@@ -95,8 +97,11 @@ def _read(path: str, prefix: str, mtime_ns: int) -> _Directory | None:
                     continue  # a link that leads nowhere, or a file that has just gone
                 name = entry.name
                 extension = os.path.splitext(name)[1].lower()
+                identity = status.st_dev << 64 | status.st_ino if status.st_ino else 0
                 directory.files.append(
-                    ScannedFile(prefix + name, extension, entry.path, status.st_size, status.st_mtime)
+                    ScannedFile(
+                        prefix + name, extension, entry.path, status.st_size, status.st_mtime, identity
+                    )
                 )
     except OSError:
         return None

@@ -3,7 +3,7 @@
 import { readLines } from './lines.js'
 
 /** @import { Analysis, Credential, CredentialCheck, Download, DownloadItem } from '../types/contract' */
-/** @import { Duplicates, Folder, Hashing, LibraryAnswer, Provider } from '../types/contract' */
+/** @import { Duplicates, Folder, Hashing, Provider } from '../types/contract' */
 /** @import { Resolution, ResolveRequest } from '../types/contract' */
 /** @import { Host } from '../types/host' */
 /** @import { Problem } from '../types/state' */
@@ -156,11 +156,6 @@ export class Client {
   /** @param {string} id of a finished download */
   async forget(id) {
     await this.#send(`/downloads/${encodeURIComponent(id)}`, { method: 'DELETE' })
-  }
-
-  /** @returns {Promise<LibraryAnswer>} */
-  library() {
-    return this.#json('/library')
   }
 
   /** @returns {Promise<Duplicates>} */

@@ -25,9 +25,9 @@ export class Library {
 
   /** Asks how far it is: after a reload, or when events may have been missed. */
   async restore() {
-    const hashing = await this.client.hashing().catch(() => null)
-    if (hashing) this.state.hashing = hashing
-    await this.load()
+    if (this.store.state.open.has(LIBRARY_KEY)) return this.load()
+    await this.#ask(this.client.hashing()).catch(() => {})
+    this.store.changed()
   }
 
   /** Asks for what the view shows, while it is unfolded. */
@@ -35,8 +35,8 @@ export class Library {
     const { state, client, store } = this
     if (store.state.open.has(LIBRARY_KEY)) {
       try {
-        ;[state.unread, state.duplicates] = await Promise.all([unreadFiles(client), client.duplicates()])
-        state.problem = null
+        const [duplicates] = await Promise.all([client.duplicates(), this.#ask(client.hashing())])
+        Object.assign(state, { duplicates, problem: null })
       } catch (error) {
         state.problem = problemOf(error)
       }
@@ -72,16 +72,22 @@ export class Library {
     Object.assign(state, { busy: true, problem: null })
     if (action === 'start') this.look = { at: Date.now(), done: 0 }
     store.changed()
-    const before = state.hashing
     try {
-      const answer = await client.controlHashing(action)
-      // An event may have overtaken the answer, and knows more.
-      if (state.hashing === before) state.hashing = answer
+      await this.#ask(client.controlHashing(action))
     } catch (error) {
       state.problem = problemOf(error)
     }
     state.busy = false
     store.changed()
+  }
+
+  /** @param {Promise<Hashing>} answer */
+  async #ask(answer) {
+    const { state } = this
+    const before = state.hashing
+    const hashing = await answer
+    // An event may have overtaken the answer, and knows more.
+    if (state.hashing === before) state.hashing = hashing
   }
 
   /**
@@ -101,16 +107,4 @@ export class Library {
       neededModels(analysis).some((model) => model.status === 'missing' && model.sha256)
     )
   }
-}
-
-/**
- * What there is to read, each file once however many folders list it.
- *
- * @param {import('./client.js').Client} client
- */
-async function unreadFiles(client) {
-  const { files, total } = await client.library()
-  const unread = new Map(files.filter(({ sha256 }) => sha256 === null).map(({ path, size }) => [path, size]))
-  const bytes = [...unread.values()].reduce((sum, size) => sum + size, 0)
-  return { files: unread.size, bytes, all: total === files.length }
 }

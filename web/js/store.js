@@ -55,7 +55,7 @@ export class Store {
       credentials: [],
       checks: new Map(),
       opened: new Set(),
-      library: { hashing: null, unread: null, duplicates: null, busy: false, problem: null },
+      library: { hashing: null, duplicates: null, busy: false, problem: null },
       open: new Set(),
       copied: null
     }

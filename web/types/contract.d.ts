@@ -157,6 +157,9 @@ export interface Hashing {
   bytes_done: number
   bytes_total: number
   failed: number
+  /** In all folders. */
+  unhashed_files: number
+  unhashed_bytes: number
 }
 
 export interface LibraryFile {
@@ -166,12 +169,6 @@ export interface LibraryFile {
   size: number
   /** Null while the content is not known. */
   sha256: string | null
-}
-
-/** The first files of `total`. */
-export interface LibraryAnswer {
-  files: LibraryFile[]
-  total: number
 }
 
 /** One content that takes space `copies` times; `wasted`: bytes beyond the first. `files`: every name of it. */

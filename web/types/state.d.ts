@@ -56,8 +56,6 @@ export interface Locked {
 /** What is known of the files on the server. */
 export interface LibraryState {
   hashing: Hashing | null
-  /** Files whose content is not known; `all`: counted to the last one. Null until the server was asked. */
-  unread: { files: number; bytes: number; all: boolean } | null
   duplicates: Duplicates | null
   /** The server is being told to begin, pause, go on or end. */
   busy: boolean

@@ -56,26 +56,30 @@ export function libraryView(context) {
  * @param {Context} context
  */
 function beginView({ t, bytes, state, store }) {
-  const { unread, hashing, busy } = state.library
-  if (!unread) return null
-  const { files, all } = unread
-  const failed = hashing !== null && hashing.failed > 0 && t('library.failed', { n: hashing.failed })
-  if (files === 0 && all) {
+  const { hashing, busy } = state.library
+  if (!hashing) return null
+  const { failed, unhashed_files: files, unhashed_bytes: size } = hashing
+  if (files === 0) {
     return h('p', { key: 'known', 'data-testid': 'model-resolver-library-known' }, t('library.known'))
   }
-  const cost = t(all ? 'library.cost' : 'library.costMore', { n: files, size: bytes(unread.bytes) })
   return h(
     'div',
     { key: 'begin', class: 'library-begin' },
-    h('p', { id: 'library-what', 'data-testid': 'model-resolver-library-what' }, t('library.what', { cost })),
-    failed && h('p', { class: 'note warn' }, failed),
+    h('p', { id: 'library-what', 'data-testid': 'model-resolver-library-what' }, t('library.what')),
+    h(
+      'p',
+      { id: 'library-cost', class: 'library-cost', 'data-testid': 'model-resolver-library-cost' },
+      h('span', null, t('library.unread')),
+      h('strong', null, t('library.cost', { n: files, size: bytes(size) }))
+    ),
+    failed > 0 && h('p', { class: 'note warn' }, t('library.failed', { n: failed })),
     h(
       'div',
       { class: 'buttons' },
       button(t('library.start'), () => void store.library.control('start'), {
         icon: 'search',
         testid: 'model-resolver-library-start',
-        describedby: 'library-what',
+        describedby: 'library-what library-cost',
         disabled: busy
       })
     )
@@ -88,7 +92,7 @@ function beginView({ t, bytes, state, store }) {
  */
 function progressView(context, hashing) {
   const { t, bytes, store } = context
-  const { state, done, total, bytes_done, bytes_total, failed } = hashing
+  const { state, folder, done, total, bytes_done, bytes_total, failed } = hashing
   const value = percent(bytes_done, bytes_total)
   const texts =
     total === 0
@@ -123,6 +127,13 @@ function progressView(context, hashing) {
         testid: 'model-resolver-library-cancel'
       })
     ),
+    folder !== null &&
+      h(
+        'p',
+        { class: 'note library-folder', 'data-testid': 'model-resolver-library-folder' },
+        icon('folder', 'small'),
+        h('span', null, t('library.only', { folder }))
+      ),
     progressBar(value, {
       label: t('library.title'),
       text: texts.join(' · '),
@@ -159,12 +170,12 @@ function problemText({ t, has, state }) {
  */
 function duplicatesView(context) {
   const { t, bytes, state, store } = context
-  const { duplicates, unread } = state.library
+  const { duplicates, hashing } = state.library
   if (!duplicates) return null
   const { groups, wasted } = duplicates
   const note = (/** @type {string} */ text) => h('p', { class: 'note' }, text)
   // Before anything was read there is nothing to say of copies.
-  if (groups.length === 0) return unread?.files === 0 && note(t('library.noCopies'))
+  if (groups.length === 0) return hashing?.unhashed_files === 0 && note(t('library.noCopies'))
   const shown = state.open.has(ALL_KEY) ? groups : groups.slice(0, FIRST)
   return h(
     'div',
