@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.comfy_host.driver import launch_browser
+from tests.editor_page import PATIENCE
 from tests.guard.sitecustomize import local_only
 from tests.secret_search import has_secret
 
@@ -76,6 +77,7 @@ def comfy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A Chromium for the tests of one module: while it runs, no asynchronous test can."""
+    expect.set_options(timeout=PATIENCE)
     with launch_browser() as running:
         yield running
 
@@ -85,6 +87,6 @@ def page(browser: Browser) -> Iterator[Page]:
     """A fresh page of it, without anything another test left behind."""
     context = browser.new_context(viewport={"width": 1500, "height": 950})
     opened = context.new_page()
-    opened.set_default_timeout(20_000)
+    opened.set_default_timeout(PATIENCE)
     yield opened
     context.close()

@@ -17,6 +17,9 @@ SHOTS = Path(__file__).resolve().parent / ".screenshots"
 RESERVE = {"CMR_DISK_RESERVE": "1MB"}
 """So that a nearly full disk does not fail the tests."""
 
+PATIENCE = 60_000
+"""Milliseconds until what a page waits for has failed to come, on however busy a machine: see ``browser``."""
+
 OUTLINED = """() => {
     const found = []
     const look = graph => graph.nodes.forEach(node => {
@@ -73,8 +76,8 @@ def expect_values(page: Page, node_id: int, wanted: list[Any]) -> None:
 
 
 def wait_until(page: Page, condition: Callable[[], bool]) -> None:
-    for _ in range(300):
+    for _ in range(PATIENCE // 100):
         if condition():
             return
         page.wait_for_timeout(100)
-    pytest.fail("it did not happen within 30 seconds")
+    pytest.fail(f"it did not happen within {PATIENCE // 1000} seconds")

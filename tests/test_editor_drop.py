@@ -219,7 +219,7 @@ def test_its_models_are_downloaded_and_its_nodes_are_not_those_on_the_canvas(
     expect(part(page, "download-all")).to_contain_text("4")
     part(page, "download-all").click()
     for model in MISSING:
-        expect(row(page, model)).to_have_attribute("data-state", "completed", timeout=30_000)
+        expect(row(page, model)).to_have_attribute("data-state", "completed")
         assert host.model_path(model).is_file()
     expect(tab(page)).to_have_text("1")
 

@@ -14,8 +14,6 @@ from tests.editor_page import expect_values, open_panel, part, row, screenshot, 
 from tests.test_editor_sources import WORLD, host_for
 from tests.test_page_look import download
 
-SLOW = 60_000
-
 
 def test_reading_the_models_leads_to_the_node_naming_what_is_here(page: Page, tmp_path: Path) -> None:
     content = b"the very same bytes"
@@ -30,7 +28,7 @@ def test_reading_the_models_leads_to_the_node_naming_what_is_here(page: Page, tm
         host.add_model("loras/renamed/mine.safetensors", content)
         open_panel(page, host, one_loader("theirs.safetensors", properties={"models": [entry]}))
         wanted = row(page, "loras/theirs.safetensors")
-        expect(wanted).to_have_attribute("data-state", "not_found", timeout=SLOW)
+        expect(wanted).to_have_attribute("data-state", "not_found")
         expect(tab(page)).to_have_text("1")
 
         toggle = part(page, "library-toggle")
@@ -40,8 +38,8 @@ def test_reading_the_models_leads_to_the_node_naming_what_is_here(page: Page, tm
         page.keyboard.press("Tab")
         expect(part(page, "library-start")).to_be_focused()
         page.keyboard.press("Enter")
-        expect(part(page, "library-known")).to_be_visible(timeout=SLOW)
-        expect(wanted).to_contain_text("The same file is here under another name:", timeout=SLOW)
+        expect(part(page, "library-known")).to_be_visible()
+        expect(wanted).to_contain_text("The same file is here under another name:")
         screenshot(page, "editor-library")
         wanted.locator("[data-testid='model-resolver-relink']").click()
         expect_values(page, 2, ["renamed/mine.safetensors", 1])

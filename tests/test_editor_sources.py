@@ -180,7 +180,7 @@ def test_a_source_that_failed_is_named_once(
     ):
         open_panel(page, host, chain(GULL, "sparrow.safetensors"))
         notice = part(page, "notice")
-        expect(notice).to_have_attribute("data-code", code, timeout=60_000)
+        expect(notice).to_have_attribute("data-code", code)
         expect(notice).to_have_count(1)
         expect(notice).to_contain_text("Hugging Face")
         expect(notice).to_contain_text(words)

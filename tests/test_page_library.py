@@ -23,7 +23,6 @@ from tests.test_page import TEMPLATE
 from tests.test_page_look import AA, FAINT
 
 HASH = "/model-resolver/library/hash"
-SLOW = 60_000
 WANTED = b"the very same bytes"
 
 
@@ -84,13 +83,13 @@ def test_reading_finds_the_wanted_file_under_another_name_and_the_copies(page: P
     page.goto(server.url)
     choose(page, wanting(WANTED))
     wanted = row(page, "loras/theirs.safetensors")
-    expect(wanted).to_have_attribute("data-state", "not_found", timeout=SLOW)
+    expect(wanted).to_have_attribute("data-state", "not_found")
 
     part(page, "library-toggle").click()
     # The linked one is there already under its other name.
     expect(part(page, "library-cost")).to_have_text("Not read yet4 files · 7.63\u00a0MB")
     part(page, "library-start").click()
-    expect(part(page, "library-known")).to_be_visible(timeout=SLOW)
+    expect(part(page, "library-known")).to_be_visible()
 
     expect(wanted).to_contain_text("The same file is here under another name:")
     expect(wanted).to_contain_text("loras/mine.safetensors")
@@ -116,14 +115,14 @@ def test_a_long_run_is_followed_paused_and_ended_and_finds_on_its_way(
     page.goto(server.url)
     choose(page, wanting(WANTED))
     wanted = row(page, "loras/theirs.safetensors")
-    expect(wanted).to_have_attribute("data-state", "not_found", timeout=SLOW)
+    expect(wanted).to_have_attribute("data-state", "not_found")
     part(page, "library-toggle").click()
     part(page, "library-start").click()
     progress = part(page, "library-progress")
-    expect(progress).to_contain_text("of 5 files", timeout=SLOW)
+    expect(progress).to_contain_text("of 5 files")
     expect(progress).to_contain_text("/ 1\u00a0TB")
     # Long before the end: what was read is looked at.
-    expect(wanted).to_have_attribute("data-state", "elsewhere", timeout=SLOW)
+    expect(wanted).to_have_attribute("data-state", "elsewhere")
     expect(progress).to_have_attribute("data-state", "running")
 
     part(page, "library-pause").press("Enter")
@@ -137,7 +136,7 @@ def test_a_long_run_is_followed_paused_and_ended_and_finds_on_its_way(
     bar = part(page, "library-bar")
     expect(bar).to_have_attribute("aria-valuetext", bar_text())
     part(page, "library-cancel").press("Enter")
-    expect(part(page, "library-cost")).to_contain_text("1 file · 1\u00a0TB", timeout=SLOW)
+    expect(part(page, "library-cost")).to_contain_text("1 file · 1\u00a0TB")
     assert server.ask("GET", HASH)[1]["state"] == "idle"
     expect(page.locator("[aria-live=polite]").last).to_have_text("Reading the models has ended.")
 
@@ -202,7 +201,7 @@ def test_a_run_of_one_folder_names_it_and_what_it_leaves_is_told(
     expect(part(page, "library-cost")).to_contain_text("3 files · 7.63\u00a0MB")
     endless(models)
     part(page, "library-start").click()
-    expect(part(page, "library-progress")).to_contain_text("3 of 4 files", timeout=SLOW)
+    expect(part(page, "library-progress")).to_contain_text("3 of 4 files")
     expect(part(page, "library-folder")).to_have_count(0)
 
 
@@ -233,13 +232,13 @@ def test_it_fits_and_can_be_read(
     server.ask("POST", HASH, {"action": "cancel"})
     part(page, "library-start").click()
     wait_until(page, lambda: server.ask("GET", HASH)[1]["done"] == 3)
-    expect(part(page, "library-progress")).to_contain_text("3", timeout=SLOW)
+    expect(part(page, "library-progress")).to_contain_text("3")
     look("running")
     part(page, "library-pause").click()
     expect(part(page, "library-progress")).to_have_attribute("data-state", "paused")
     look("paused")
     long.unlink()
     part(page, "library-cancel").click()
-    expect(part(page, "duplicate")).to_be_visible(timeout=SLOW)
+    expect(part(page, "duplicate")).to_be_visible()
     look("copies")
     page.close()

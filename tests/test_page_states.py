@@ -17,8 +17,6 @@ from tests.editor_page import part, row, screenshot
 from tests.standalone_server import Server, serving
 from tests.test_editor_sources import GULL, WORLD, chain
 
-SLOW = 60_000
-
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
@@ -43,18 +41,18 @@ def choose(page: Page, workflow: Any) -> None:
 def test_the_page_looks_again_when_all_is_here_too(page: Page, server: Server, models: Path) -> None:
     page.goto(server.url)
     choose(page, chain("here.safetensors"))
-    expect(part(page, "all-here")).to_be_visible(timeout=SLOW)
+    expect(part(page, "all-here")).to_be_visible()
     screenshot(page, "page-all-here")
     (models / "loras/here.safetensors").unlink()
     part(page, "rescan").click()
-    expect(row(page, "loras/here.safetensors")).to_have_attribute("data-state", "not_found", timeout=SLOW)
+    expect(row(page, "loras/here.safetensors")).to_have_attribute("data-state", "not_found")
     expect(part(page, "rescan")).to_have_count(1)
 
 
 def test_the_page_looks_again_when_no_model_is_needed_too(page: Page, server: Server) -> None:
     page.goto(server.url)
     choose(page, {**chain(), "nodes": [], "links": []})
-    expect(part(page, "no-models")).to_be_visible(timeout=SLOW)
+    expect(part(page, "no-models")).to_be_visible()
     with page.expect_response("**/model-resolver/analyze?afresh=true"):
         part(page, "rescan").click()
 
@@ -66,12 +64,12 @@ def test_no_button_is_left_with_nothing_to_do_when_all_that_a_run_needs_is_here(
     workflow["nodes"][2]["mode"] = 4  # bypassed
     page.goto(server.url)
     choose(page, workflow)
-    expect(part(page, "all-here")).to_be_visible(timeout=SLOW)
+    expect(part(page, "all-here")).to_be_visible()
     part(page, "inactive").get_by_role("button").first.click()
     unused = row(page, f"loras/{GULL}")
     unused.locator("[data-testid='model-resolver-search-one']").click()
     box = unused.locator("[data-testid='model-resolver-select']")
-    expect(box).not_to_be_checked(timeout=SLOW)
+    expect(box).not_to_be_checked()
     screenshot(page, "page-all-here-unused")
     expect(part(page, "download-all")).to_have_count(0)
     box.check()
@@ -94,7 +92,7 @@ def test_an_owner_is_shown_as_people_write_it(page: Page, server: Server, path: 
     page.goto(server.url)
     choose(page, one_loader("nobody-has-it.safetensors"))
     mine = row(page, "loras/nobody-has-it.safetensors")
-    expect(mine).to_have_attribute("data-state", "not_found", timeout=SLOW)
+    expect(mine).to_have_attribute("data-state", "not_found")
     url = f"https://huggingface.co/{path}/resolve/main/x.safetensors"
     mine.locator("[data-testid='model-resolver-url']").fill(url)
     page.keyboard.press("Enter")
@@ -121,7 +119,7 @@ def test_a_source_that_fails_is_told_of_in_the_language_of_the_panel(page: Page,
         page.goto(server.url)
         choose(page, chain(GULL))
         mine = row(page, f"loras/{GULL}")
-        expect(mine).to_have_attribute("data-state", "not_found", timeout=60_000)
+        expect(mine).to_have_attribute("data-state", "not_found")
         mine.locator("[data-testid='model-resolver-toggle']").click()
         error = mine.locator("[data-testid='model-resolver-source-error'][data-code=SERVER_ERROR]").first
         expect(error).to_contain_text("Hugging Face：对方服务器出错，请稍后重试。")

@@ -19,7 +19,6 @@ from tests.graphs import metadata, node, workflow
 from tests.standalone_server import Server, serving
 
 TOKEN = "secret-for-callers"
-SLOW = 30_000  # the first look at a workflow reads the installed templates
 NAME = "wanted.safetensors"
 URL = f"https://huggingface.co/o/r/resolve/main/{NAME}"
 DRAWN = json.dumps(workflow(node(1, "VAELoader", [NAME], properties=metadata(NAME, "vae", url=URL)))).encode()
@@ -53,11 +52,11 @@ def test_it_asks_for_the_token_and_then_follows_what_happens(page: Page, server:
     assert events.value.headers["authorization"] == f"Bearer {TOKEN}"
     expect(field).to_have_count(0)
     part(page, "file").set_input_files({"name": "w.json", "mimeType": "application/json", "buffer": DRAWN})
-    expect(row(page, f"vae/{NAME}")).to_be_visible(timeout=SLOW)
+    expect(row(page, f"vae/{NAME}")).to_be_visible()
     # Somebody else begins the download: only the stream of events tells the page.
     item = {"folder": "vae", "filename": NAME, "url": URL}
     assert server.ask("POST", f"{PREFIX}/downloads", {"items": [item]})[0] == 202
-    expect(page.get_by_text("All models are here")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("All models are here")).to_be_visible()
 
     assert TOKEN not in page.url
     assert TOKEN not in page.evaluate("JSON.stringify({...localStorage}) + document.cookie"), (
@@ -78,7 +77,7 @@ def test_hashing_makes_the_page_look_again_only_at_its_end(
     page.goto(server.url)
     sign_in(page, TOKEN)
     part(page, "file").set_input_files({"name": "w.json", "mimeType": "application/json", "buffer": DRAWN})
-    expect(row(page, f"vae/{NAME}")).to_be_visible(timeout=SLOW)
+    expect(row(page, f"vae/{NAME}")).to_be_visible()
     page.wait_for_load_state("load")
     looked: list[str] = []
     page.on("request", lambda request: looked.append(request.url) if "/analyze" in request.url else None)
