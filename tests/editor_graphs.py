@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
+
+TEMPLATE = "basic_switch_node"
+"""An official template, and the models it wants."""
+MISSING = {
+    "loras/pixel_art_style_z_image_turbo.safetensors",
+    "diffusion_models/z_image_turbo_bf16.safetensors",
+    "text_encoders/qwen_3_4b.safetensors",
+    "vae/ae.safetensors",
+}
 
 
 def node(node_id: int, node_type: str, values: list[Any], inputs: Any = (), outputs: Any = (), **extra: Any):  # type: ignore[no-untyped-def]
@@ -124,3 +134,26 @@ def one_loader(name: str, **extra: Any) -> dict[str, Any]:
         [checkpoint(1, [1]), lora(2, name, 1, [2], **extra), preview(3, 2)],
         [[1, 1, 0, 2, 0, "MODEL"], [2, 2, 0, 3, 0, "MODEL"]],
     )
+
+
+def chain(*names: str) -> dict[str, Any]:
+    """A checkpoint and LoRAs one after the other, whose nodes are numbered from 2."""
+    nodes = [checkpoint(1, [1])]
+    links = []
+    for index, name in enumerate(names, start=1):
+        nodes.append(lora(index + 1, name, index, [index + 1]))
+        links.append([index, index, 0, index + 1, 0, "MODEL"])
+    last = len(names) + 1
+    return graph([*nodes, preview(last + 1, last)], [*links, [last, last, 0, last + 1, 0, "*"]])
+
+
+def wanting(content: bytes) -> dict[str, Any]:
+    """A workflow that wants a LoRA of this content by a name that no other file has."""
+    entry = {
+        "name": "theirs.safetensors",
+        "url": "https://huggingface.co/o/r/resolve/main/theirs.safetensors",
+        "directory": "loras",
+        "hash": hashlib.sha256(content).hexdigest(),
+        "hash_type": "SHA256",
+    }
+    return one_loader("theirs.safetensors", properties={"models": [entry]})

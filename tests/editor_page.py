@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,12 @@ def open_panel(page: Page, host: ComfyHostProcess, workflow: dict[str, Any]) -> 
     load_workflow(page, workflow)
     page.evaluate("window.app.extensionManager.sidebarTab.toggleSidebarTab('model-resolver')")
     expect(part(page, "badge")).to_be_visible()
+
+
+def choose(page: Page, workflow: Mapping[str, Any]) -> None:
+    """Choose a file that holds the workflow, on the page of the program's own server."""
+    content = json.dumps(workflow).encode()
+    part(page, "file").set_input_files({"name": "w.json", "mimeType": "application/json", "buffer": content})
 
 
 def values(page: Page) -> dict[str, list[Any]]:

@@ -20,16 +20,8 @@ from tests.comfy_host.driver import (
     set_theme,
     watch,
 )
+from tests.editor_graphs import MISSING, TEMPLATE
 from tests.editor_page import CHECKOUT, OUTLINED, RESERVE, part, row, screenshot, tab, wait_until
-
-TEMPLATE = "basic_switch_node"
-MISSING = {
-    "loras/pixel_art_style_z_image_turbo.safetensors",
-    "diffusion_models/z_image_turbo_bf16.safetensors",
-    "text_encoders/qwen_3_4b.safetensors",
-    "vae/ae.safetensors",
-}
-
 
 STORES = "document.querySelector('#vue-app').__vue_app__.config.globalProperties.$pinia._s"
 """In the page: what the editor keeps, by name."""

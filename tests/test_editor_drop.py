@@ -16,16 +16,9 @@ from playwright.sync_api import Locator, Page, expect
 from demo.hub import running_hub
 from demo.world import World
 from tests.comfy_host.driver import ComfyHostProcess, read_template, set_locale, set_theme, watch
-from tests.editor_graphs import one_loader
+from tests.editor_graphs import MISSING, TEMPLATE, one_loader
 from tests.editor_page import CHECKOUT, RESERVE, open_panel, part, row, screenshot, tab
 
-TEMPLATE = "basic_switch_node"
-MISSING = {
-    "loras/pixel_art_style_z_image_turbo.safetensors",
-    "diffusion_models/z_image_turbo_bf16.safetensors",
-    "text_encoders/qwen_3_4b.safetensors",
-    "vae/ae.safetensors",
-}
 PANEL = "model-resolver-panel"
 CANVAS = "#graph-canvas"
 

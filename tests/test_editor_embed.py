@@ -15,10 +15,10 @@ from demo.world import World
 from resolver.cli import main
 from resolver.http.table import PREFIX
 from tests.comfy_host.driver import ComfyHostProcess, load_workflow, open_editor, read_template, watch
+from tests.editor_graphs import TEMPLATE
 from tests.editor_page import CHECKOUT, RESERVE, screenshot
 from tests.test_embed import nodes_of, stated, without_metadata
 
-TEMPLATE = "basic_switch_node"
 CANDIDATES = """() => (document.querySelector('#vue-app').__vue_app__.config.globalProperties.$pinia
     ._s.get('missingModel').missingModelCandidates ?? [])
     .map(({ name, directory, url, hash, hashType }) => [name, directory, url, hash, hashType])"""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
 from demo.hub import running_hub
 from tests.comfy_host.driver import load_workflow, open_editor, set_locale, set_theme
-from tests.editor_graphs import one_loader
+from tests.editor_graphs import one_loader, wanting
 from tests.editor_page import expect_values, open_panel, part, row, screenshot, tab
 from tests.test_editor_sources import WORLD, host_for
 from tests.test_page_look import download
@@ -17,16 +16,9 @@ from tests.test_page_look import download
 
 def test_reading_the_models_leads_to_the_node_naming_what_is_here(page: Page, tmp_path: Path) -> None:
     content = b"the very same bytes"
-    entry = {
-        "name": "theirs.safetensors",
-        "url": "https://huggingface.co/o/r/resolve/main/theirs.safetensors",
-        "directory": "loras",
-        "hash": hashlib.sha256(content).hexdigest(),
-        "hash_type": "SHA256",
-    }
     with running_hub(WORLD) as hub, host_for(tmp_path, hub.environment()) as host:
         host.add_model("loras/renamed/mine.safetensors", content)
-        open_panel(page, host, one_loader("theirs.safetensors", properties={"models": [entry]}))
+        open_panel(page, host, wanting(content))
         wanted = row(page, "loras/theirs.safetensors")
         expect(wanted).to_have_attribute("data-state", "not_found")
         expect(tab(page)).to_have_text("1")

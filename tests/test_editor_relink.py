@@ -19,7 +19,7 @@ from tests.comfy_host.driver import (
     set_theme,
     watch,
 )
-from tests.editor_graphs import checkpoint, graph, instance, lora, node, one_loader, preview, subgraph
+from tests.editor_graphs import chain, checkpoint, graph, instance, lora, node, one_loader, preview, subgraph
 from tests.editor_page import (
     CHECKOUT,
     OUTLINED,
@@ -435,24 +435,8 @@ def test_of_several_files_the_user_chooses_and_other_folders_are_out_of_reach(
     host.add_model("loras/a/twin.safetensors", b"one")
     host.add_model("loras/b/twin.safetensors", b"other")
     host.add_model("embeddings/far.safetensors")
-    workflow = graph(
-        [
-            checkpoint(1, [1]),
-            lora(2, "twin.safetensors", 1, [2]),
-            lora(3, "far.safetensors", 2, [3]),
-            lora(4, "sub\\x.safetensors", 3, [4]),
-            lora(5, "old/y.safetensors", 4, [5]),
-            preview(6, 5),
-        ],
-        [
-            [1, 1, 0, 2, 0, "MODEL"],
-            [2, 2, 0, 3, 0, "MODEL"],
-            [3, 3, 0, 4, 0, "MODEL"],
-            [4, 4, 0, 5, 0, "MODEL"],
-            [5, 5, 0, 6, 0, "MODEL"],
-        ],
-    )
-    open_panel(page, host, workflow)
+    names = ("twin.safetensors", "far.safetensors", "sub\\x.safetensors", "old/y.safetensors")
+    open_panel(page, host, chain(*names))
     set_theme(page, "dark")
     far = row(page, "loras/far.safetensors")
     expect(far.locator("[data-testid='model-resolver-other-folder']")).to_contain_text("loras")

@@ -15,7 +15,7 @@ from demo.files import HubFile
 from demo.hub import running_hub
 from demo.world import HubRepo, World
 from tests.comfy_host.driver import ComfyHostProcess, free_port, set_theme
-from tests.editor_graphs import checkpoint, graph, lora, one_loader, preview
+from tests.editor_graphs import chain, one_loader
 from tests.editor_page import CHECKOUT, RESERVE, open_panel, part, row, screenshot, wait_until
 
 GULL = "gullRealism_v3.safetensors"
@@ -53,17 +53,6 @@ WORLD = World(
         civitai(3, "Crow Feather", "v4", EARLY, early_access_until=datetime(2099, 1, 1, tzinfo=timezone.utc)),
     ),
 )
-
-
-def chain(*names: str) -> dict[str, object]:
-    """A checkpoint and LoRAs one after the other."""
-    nodes = [checkpoint(1, [1])]
-    links = []
-    for index, name in enumerate(names, start=1):
-        nodes.append(lora(index + 1, name, index, [index + 1]))
-        links.append([index, index, 0, index + 1, 0, "MODEL"])
-    last = len(names) + 1
-    return graph([*nodes, preview(last + 1, last)], [*links, [last, last, 0, last + 1, 0, "*"]])
 
 
 def host_for(tmp_path: Path, environment: dict[str, str]) -> ComfyHostProcess:

@@ -3,7 +3,6 @@ known by its content, whatever its name."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.comfy_host.driver import ComfyHostProcess, set_locale, set_theme
-from tests.editor_graphs import checkpoint, graph, lora, one_loader, preview
+from tests.editor_graphs import chain, wanting
 from tests.editor_page import (
     CHECKOUT,
     RESERVE,
@@ -39,24 +38,8 @@ def host(tmp_path: Path) -> Iterator[ComfyHostProcess]:
 def test_another_precision_is_offered_and_used_only_at_a_click(page: Page, host: ComfyHostProcess) -> None:
     host.add_model("loras/sub/style_sdxl_fp8_e4m3fn.safetensors")
     host.add_model("loras/sub/grain_sdxl.safetensors")
-    workflow = graph(
-        [
-            checkpoint(1, [1]),
-            lora(2, "style_sdxl_fp16.safetensors", 1, [2]),
-            lora(3, "grain_sdxl_fp16.safetensors", 2, [3]),
-            lora(4, "old/x.safetensors", 3, [4]),
-            lora(5, "old/y.safetensors", 4, [5]),
-            preview(6, 5),
-        ],
-        [
-            [1, 1, 0, 2, 0, "MODEL"],
-            [2, 2, 0, 3, 0, "MODEL"],
-            [3, 3, 0, 4, 0, "MODEL"],
-            [4, 4, 0, 5, 0, "MODEL"],
-            [5, 5, 0, 6, 0, "MODEL"],
-        ],
-    )
-    open_panel(page, host, workflow)
+    near = ("style_sdxl_fp16.safetensors", "grain_sdxl_fp16.safetensors")
+    open_panel(page, host, chain(*near, "old/x.safetensors", "old/y.safetensors"))
     set_theme(page, "dark")
     style = row(page, "loras/style_sdxl_fp16.safetensors")
     expect(style).to_have_attribute("data-state", "not_found")
@@ -93,16 +76,9 @@ def test_another_precision_is_offered_and_used_only_at_a_click(page: Page, host:
 def test_the_same_file_under_another_name_is_known_by_its_content(page: Page, host: ComfyHostProcess) -> None:
     content = b"the very same bytes"
     host.add_model("loras/renamed/mine.safetensors", content)
-    entry = {
-        "name": "theirs.safetensors",
-        "url": "https://huggingface.co/o/r/resolve/main/theirs.safetensors",
-        "directory": "loras",
-        "hash": hashlib.sha256(content).hexdigest(),
-        "hash_type": "SHA256",
-    }
     assert host.post("/model-resolver/library/hash", {})[0] == 200
     wait_until(page, lambda: host.get("/model-resolver/library/hash")[1]["state"] == "idle")
-    open_panel(page, host, one_loader("theirs.safetensors", properties={"models": [entry]}))
+    open_panel(page, host, wanting(content))
     wanted = row(page, "loras/theirs.safetensors")
     expect(wanted).to_contain_text("The same file is here under another name:")
     expect(wanted).to_contain_text("loras/renamed/mine.safetensors")

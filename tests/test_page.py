@@ -21,15 +21,8 @@ from demo.hub import running_hub
 from demo.options import DEMO_TOKEN
 from demo.world import World
 from tests.comfy_host.driver import free_port, read_template
+from tests.editor_graphs import MISSING, TEMPLATE
 from tests.editor_page import CHECKOUT, RESERVE, part, row, screenshot, wait_until
-
-TEMPLATE = "basic_switch_node"
-MISSING = {
-    "loras/pixel_art_style_z_image_turbo.safetensors",
-    "diffusion_models/z_image_turbo_bf16.safetensors",
-    "text_encoders/qwen_3_4b.safetensors",
-    "vae/ae.safetensors",
-}
 
 
 @contextmanager

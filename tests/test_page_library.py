@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -16,10 +14,9 @@ from playwright.sync_api import Browser, Page, expect
 from demo.hub import running_hub
 from demo.world import World
 from tests.comfy_host.driver import read_template
-from tests.editor_graphs import one_loader
-from tests.editor_page import part, row, screenshot, wait_until
+from tests.editor_graphs import TEMPLATE, wanting
+from tests.editor_page import choose, part, row, screenshot, wait_until
 from tests.standalone_server import Server, serving
-from tests.test_page import TEMPLATE
 from tests.test_page_look import AA, FAINT
 
 HASH = "/model-resolver/library/hash"
@@ -52,23 +49,6 @@ def server(tmp_path: Path, models: Path) -> Iterator[Server]:
         serving(models.parent, hub) as server,
     ):
         yield server
-
-
-def wanting(content: bytes) -> dict[str, Any]:
-    """A workflow that wants this content under a name that is not here."""
-    entry = {
-        "name": "theirs.safetensors",
-        "url": "https://huggingface.co/o/r/resolve/main/theirs.safetensors",
-        "directory": "loras",
-        "hash": hashlib.sha256(content).hexdigest(),
-        "hash_type": "SHA256",
-    }
-    return one_loader("theirs.safetensors", properties={"models": [entry]})
-
-
-def choose(page: Page, workflow: dict[str, Any]) -> None:
-    content = json.dumps(workflow).encode()
-    part(page, "file").set_input_files({"name": "w.json", "mimeType": "application/json", "buffer": content})
 
 
 def endless(models: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,9 +10,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from demo.world import World
 from tests.comfy_host.driver import read_template
-from tests.editor_graphs import one_loader
-from tests.editor_page import part, row, screenshot
-from tests.test_page import MISSING, TEMPLATE, serving
+from tests.editor_graphs import MISSING, TEMPLATE, one_loader
+from tests.editor_page import choose, part, row, screenshot
+from tests.test_page import serving
 
 AA = 4.5
 """WCAG 2.2, 1.4.3: the least contrast of small text."""
@@ -73,9 +72,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-def choose(page: Page, workflow: dict[str, Any]) -> None:
-    content = json.dumps(workflow).encode()
-    part(page, "file").set_input_files({"name": "w.json", "mimeType": "application/json", "buffer": content})
+def find(page: Page, workflow: dict[str, Any]) -> None:
+    choose(page, workflow)
     expect(part(page, "row").first).to_be_visible()
 
 
@@ -94,7 +92,7 @@ def test_every_text_can_be_read(browser: Browser, address: str, theme: Any) -> N
     page.goto(address)
     expect(part(page, "drop")).to_be_visible()
     assert page.evaluate(FAINT, AA) == []
-    choose(page, read_template(TEMPLATE))
+    find(page, read_template(TEMPLATE))
     for model in MISSING:
         row(page, model).locator("[data-testid='model-resolver-confidence']").first.wait_for()
         row(page, model).locator("[data-testid='model-resolver-toggle']").click()
@@ -109,7 +107,7 @@ def test_every_text_can_be_read(browser: Browser, address: str, theme: Any) -> N
 
 def test_headings_go_down_one_level_at_a_time(page: Page, address: str) -> None:
     page.goto(address)
-    choose(page, read_template(TEMPLATE))
+    find(page, read_template(TEMPLATE))
     levels = page.evaluate(
         """() => [document, document.querySelector('model-resolver-panel').shadowRoot]
             .flatMap(root => [...root.querySelectorAll('h1, h2, h3, h4')])
@@ -122,7 +120,7 @@ def test_headings_go_down_one_level_at_a_time(page: Page, address: str) -> None:
 def test_figures_that_grow_move_nothing(page: Page, address: str, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     page.goto(address)
-    choose(page, read_template(TEMPLATE))
+    find(page, read_template(TEMPLATE))
     heights = set()
     for received, speed, eta in (
         (1 << 20, 900 << 10, 9),
@@ -144,7 +142,7 @@ def test_a_folder_that_nothing_tells_is_asked_for(page: Page, address: str) -> N
     page.goto(address)
     workflow = one_loader("mystery.gguf")
     workflow["nodes"][1]["type"] = "LoaderOfNoKnownPack"
-    choose(page, workflow)
+    find(page, workflow)
     chooser = part(page, "folder")
     expect(chooser.locator("option:checked")).to_have_text("Choose a folder…")
     chooser.select_option("vae")
@@ -154,7 +152,7 @@ def test_a_folder_that_nothing_tells_is_asked_for(page: Page, address: str) -> N
 
 def test_a_file_that_its_source_spoiled_leads_to_another(page: Page, address: str) -> None:
     page.goto(address)
-    choose(page, read_template(TEMPLATE))
+    find(page, read_template(TEMPLATE))
     mine = row(page, UNET)
     error = {"code": "HASH_MISMATCH", "message": "SHA-256 is 12, wanted 34"}
     page.evaluate(TELL, [download("failed", UNET, error=error)])
@@ -168,7 +166,7 @@ def test_a_file_that_its_source_spoiled_leads_to_another(page: Page, address: st
 
 def test_what_is_copied_is_acknowledged(page: Page, address: str) -> None:
     page.goto(address)
-    choose(page, read_template(TEMPLATE))
+    find(page, read_template(TEMPLATE))
     mine = row(page, "vae/ae.safetensors")
     mine.locator("[data-testid='model-resolver-toggle']").click()
     name = mine.locator(".copyable").filter(has_text="ae.safetensors").first
@@ -185,7 +183,7 @@ def test_what_is_copied_is_acknowledged(page: Page, address: str) -> None:
 
 def test_the_keyboard_stays_in_its_place_when_its_button_goes(page: Page, address: str) -> None:
     page.goto(address)
-    choose(page, read_template(TEMPLATE))
+    find(page, read_template(TEMPLATE))
     mine = row(page, UNET)
     error = {"code": "SERVER_ERROR", "message": "503"}
     page.evaluate(TELL, [download("failed", UNET, error=error)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ from playwright.sync_api import Page, expect
 
 from demo.faults import Fault
 from demo.hub import running_hub
-from tests.editor_graphs import one_loader
-from tests.editor_page import part, row, screenshot
+from tests.editor_graphs import chain, one_loader
+from tests.editor_page import choose, part, row, screenshot
 from tests.standalone_server import Server, serving
-from tests.test_editor_sources import GULL, WORLD, chain
+from tests.test_editor_sources import GULL, WORLD
 
 
 @pytest.fixture
@@ -31,11 +30,6 @@ def models(tmp_path: Path) -> Path:
 def server(models: Path) -> Iterator[Server]:
     with running_hub(WORLD) as hub, serving(models.parent, hub) as server:
         yield server
-
-
-def choose(page: Page, workflow: Any) -> None:
-    content = json.dumps(workflow).encode()
-    part(page, "file").set_input_files({"name": "w.json", "mimeType": "application/json", "buffer": content})
 
 
 def test_the_page_looks_again_when_all_is_here_too(page: Page, server: Server, models: Path) -> None:
