@@ -11,13 +11,13 @@ from typing import Any
 import av
 import pytest
 from PIL import Image, PngImagePlugin
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from demo.hub import running_hub
 from demo.world import World
 from tests.comfy_host.driver import ComfyHostProcess, read_template, set_locale, set_theme, watch
 from tests.editor_graphs import MISSING, TEMPLATE, one_loader
-from tests.editor_page import CHECKOUT, RESERVE, open_panel, part, row, screenshot, tab
+from tests.editor_page import CHECKOUT, RESERVE, open_panel, part, row, screenshot, tab, wait_until
 
 PANEL = "model-resolver-panel"
 CANVAS = "#graph-canvas"
@@ -232,9 +232,12 @@ def test_edits_of_the_graph_are_counted_while_a_file_is_shown(
     page: Page, host: ComfyHostProcess, tmp_path: Path
 ) -> None:
     open_panel(page, host, one_loader("old/x.safetensors"))
+    expect(tab(page)).to_have_text("1")
+    slow: list[Route] = []
+    page.route("**/analyze?afresh=true", lambda route: slow.append(route))
     Drag(page, saved(tmp_path, "w.json", as_json(read_template(TEMPLATE)))).drop(page.locator(PANEL))
     expect(part(page, "file-bar")).to_be_visible()
-    expect(tab(page)).to_have_text("1")
+    wait_until(page, lambda: len(slow) == 2)
     page.evaluate(
         """() => {
             window.app.rootGraph.getNodeById(2).widgets[0].value = 'here/x.safetensors'
@@ -242,7 +245,10 @@ def test_edits_of_the_graph_are_counted_while_a_file_is_shown(
         }"""
     )
     expect(tab(page)).to_have_text("")
+    for route in slow:  # of the file, and of the graph before it was edited
+        route.continue_()
     expect(row(page, "vae/ae.safetensors")).to_be_visible()
+    expect(tab(page)).to_have_text("")
     # The editor's button means the graph that is open.
     page.get_by_role("button", name="Resolve missing models").filter(has_text="Models").click()
     expect(page.get_by_text("All models are here")).to_be_visible()

@@ -131,18 +131,20 @@ export class Store {
     }
     const abort = (this.scanning = new AbortController())
     const startedAt = Date.now()
-    this.scanned = workflow ? fingerprint(workflow) : ''
+    const scanned = (this.scanned = workflow ? fingerprint(workflow) : '')
     this.state.phase = 'scanning'
     this.state.relinkProblems.clear()
     this.changed()
     try {
-      const [graph, analysis] = await Promise.all([
+      let [graph, analysis] = await Promise.all([
         workflow && this.#analyzeGraph(workflow, abort.signal, afresh),
         file && this.client.analyzeFile(file, abort.signal, afresh),
         this.#loadFolders(),
         this.i18n.load()
       ])
       if (abort.signal.aborted) return
+      // Edited meanwhile, beside the file: what is known of it, or soon will be, is newer.
+      if (this.scanned !== scanned) graph = this.state.graph
       if (graph) this.host.settle?.(arrivedReferences(neededModels(this.state.graph), graph))
       Object.assign(this.state, {
         phase: 'ready',
