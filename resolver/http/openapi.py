@@ -91,7 +91,7 @@ _DESCRIBED: dict[str, _Described] = {
     "events": _Described("Server-sent events: download, library", content_type="text/event-stream"),
     "folders": _Described("Model folders, their roots and free space", answer=schemas.FoldersAnswer),
     "library": _Described("Model files on disk", answer=schemas.LibraryAnswer, query=("folder", "query")),
-    "hashing": _Described("How far hashing the library is", answer=schemas.Hashing),
+    "hashing": _Described("How far hashing the library is, and what has no hash yet", answer=schemas.Hashing),
     "hash_library": _Described(
         "Hash the model files that have no known hash yet, in the background; or pause, resume, cancel that",
         schemas.HashRequest,
