@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from resolver.download import beside
+from resolver.download import beside, messages
 from resolver.download import part as part_module
 from resolver.download.part import PartFile, part_path
 from resolver.errors import DownloadError
@@ -215,6 +215,34 @@ async def test_what_is_paused_or_cancelled_is_not_written_to_any_more(
         await bench.queue.resume(download.id)
         assert (await bench.ended(download)).status == "completed"
         right(bench)
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+async def test_what_is_paused_as_it_begins_is_not_waited_for(
+    tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    """Then the process is told to cancel what it has just been told to begin, or not heard of yet."""
+    begun = asyncio.Event()
+
+    class Worker(beside._Worker):
+        def tell(self, message: object) -> None:
+            super().tell(message)
+            if isinstance(message, messages.Begin):
+                begun.set()
+
+    monkeypatch.setattr(beside, "_Worker", Worker)
+    async with running(tmp_path, server.place, beside_host=True) as bench:
+        url = server.put("/model.safetensors", Remote(CONTENT))
+        if is_there:
+            await bench.fetch(url, "other.safetensors", size=len(CONTENT))
+            begun.clear()
+        (download,) = await bench.queue.submit([item(url, size=len(CONTENT))])
+        await begun.wait()
+        paused = await asyncio.wait_for(bench.queue.pause(download.id), 10)
+        assert paused.status == "paused"
+        await bench.queue.resume(download.id)
+        assert (await bench.ended(download)).status == "completed"
+        assert set(bench.files().values()) == {CONTENT}
 
 
 async def test_a_limit_set_meanwhile_counts_there(tmp_path: Path, server: FaultServer) -> None:

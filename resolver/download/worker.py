@@ -14,6 +14,7 @@ import signal
 import threading
 from contextlib import suppress
 from contextvars import ContextVar
+from functools import partial
 from typing import IO
 
 from ..errors import ResolverError
@@ -51,7 +52,7 @@ class _Worker:
         self._here: Here
         self._limiter: _SharedLimiter
         self._hosts: Hosts
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._tasks: dict[int, asyncio.Task[Outcome | None]] = {}
         self._locating: dict[tuple[int, str], asyncio.Future[Place]] = {}
 
     async def run(self, inbox: IO[bytes]) -> None:
@@ -83,7 +84,11 @@ class _Worker:
         if isinstance(message, messages.SetUp):
             self._set_up(message)
         elif isinstance(message, messages.Begin):
-            self._tasks[message.number] = asyncio.ensure_future(self._run(message.number, message.errand))
+            task = self._tasks[message.number] = asyncio.ensure_future(
+                self._run(message.number, message.errand)
+            )
+            # Not by itself: one that is cancelled before it has begun never runs.
+            task.add_done_callback(partial(self._ended, message.number))
         elif isinstance(message, messages.Cancel):
             if (task := self._tasks.get(message.number)) is not None:
                 task.cancel()
@@ -108,7 +113,7 @@ class _Worker:
         self._here = Here(Tools(self._limiter, self._hosts, WirePool(), said.retry_policy))
         self._pen.write(messages.Ready())
 
-    async def _run(self, number: int, errand: Errand) -> None:
+    async def _run(self, number: int, errand: Errand) -> Outcome | None:
         _about.set(number)
         told = (-1, -1)
 
@@ -124,16 +129,15 @@ class _Worker:
             self._pen.write(messages.Locate(number, url))
             return await located
 
-        outcome: Outcome | None = None
         try:
-            outcome = _portable(await self._here.fill(errand, locate, progress))
-        except asyncio.CancelledError:
-            pass
+            return _portable(await self._here.fill(errand, locate, progress))
         except Exception as error:
             log.error("An errand failed by an unforeseen %s at\n%s", type(error), where(error))
-        finally:
-            del self._tasks[number]
-            self._pen.write(messages.Ended(number, outcome))
+            return None
+
+    def _ended(self, number: int, task: asyncio.Task[Outcome | None]) -> None:
+        del self._tasks[number]
+        self._pen.write(messages.Ended(number, None if task.cancelled() else task.result()))
 
 
 def _portable(outcome: Outcome) -> Outcome:
