@@ -36,6 +36,21 @@ async def server() -> AsyncIterator[FaultServer]:
         yield running_server
 
 
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set when the process is told to begin something."""
+    event = asyncio.Event()
+
+    class Worker(beside._Worker):
+        def tell(self, message: object) -> None:
+            super().tell(message)
+            if isinstance(message, messages.Begin):
+                event.set()
+
+    monkeypatch.setattr(beside, "_Worker", Worker)
+    return event
+
+
 def slow() -> Remote:
     """Some 10 MB/s a connection."""
     return Remote(CONTENT, piece=64 * 1024, pause=0.006)
@@ -219,18 +234,9 @@ async def test_what_is_paused_or_cancelled_is_not_written_to_any_more(
 
 @pytest.mark.parametrize("is_there", [False, True])
 async def test_what_is_paused_as_it_begins_is_not_waited_for(
-    tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch, is_there: bool
+    tmp_path: Path, server: FaultServer, begun: asyncio.Event, is_there: bool
 ) -> None:
     """Then the process is told to cancel what it has just been told to begin, or not heard of yet."""
-    begun = asyncio.Event()
-
-    class Worker(beside._Worker):
-        def tell(self, message: object) -> None:
-            super().tell(message)
-            if isinstance(message, messages.Begin):
-                begun.set()
-
-    monkeypatch.setattr(beside, "_Worker", Worker)
     async with running(tmp_path, server.place, beside_host=True) as bench:
         url = server.put("/model.safetensors", Remote(CONTENT))
         if is_there:
@@ -243,6 +249,29 @@ async def test_what_is_paused_as_it_begins_is_not_waited_for(
         await bench.queue.resume(download.id)
         assert (await bench.ended(download)).status == "completed"
         assert set(bench.files().values()) == {CONTENT}
+
+
+async def test_what_one_connection_had_brought_is_kept_though_it_never_comes_up(
+    tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch, begun: asyncio.Event
+) -> None:
+    """It is paused, or the host ends, while the process starts that would go on with it in pieces."""
+    remote = Remote(CONTENT, ranges=False, piece=64 * 1024, pause=0.005)
+    async with running(tmp_path, server.place, beside_host=True) as bench:
+        (download,) = await bench.queue.submit([item(server.put("/model.safetensors", remote), **KNOWN)])
+        await bench.under_way(download, 8 * MIB)
+        kept = (await bench.queue.pause(download.id)).received
+        remote.pause, remote.ranges = 0, True
+        with monkeypatch.context() as patch:
+            patch.setattr(beside, "_BOOT", "import time; time.sleep(60)")
+            patch.setattr(beside, "_COME_SECONDS", 0.5)
+            await bench.queue.resume(download.id)
+            await begun.wait()
+            await bench.queue.pause(download.id)
+        served = remote.served
+        await bench.queue.resume(download.id)
+        assert (await bench.ended(download)).status == "completed"
+        right(bench)
+    assert remote.served - served <= len(CONTENT) - kept + MIB
 
 
 async def test_a_limit_set_meanwhile_counts_there(tmp_path: Path, server: FaultServer) -> None:
@@ -358,6 +387,45 @@ def test_a_part_that_is_open_elsewhere_is_waited_for(tmp_path: Path, monkeypatch
     second.open()
     assert second.length == 3
     second.close()
+
+
+async def test_a_part_that_is_removed_while_nobody_has_it_open_is_not_made_up(
+    tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What had come is zeros in a new one."""
+    async with running(tmp_path, server.place, beside_host=True) as bench:
+        url = server.put("/model.safetensors", slow())
+        (download,) = await bench.queue.submit([item(url, size=len(CONTENT))])
+        await bench.under_way(download, 8 * MIB)
+        await bench.queue.pause(download.id)
+
+        tell = beside._Worker.tell
+
+        def remove_and_tell(worker: beside._Worker, message: object) -> None:
+            if isinstance(message, messages.Begin):
+                message.errand.part.unlink()
+            tell(worker, message)
+
+        monkeypatch.setattr(beside._Worker, "tell", remove_and_tell)
+        await bench.queue.resume(download.id)
+        failed = await bench.ended(download)
+        assert (failed.status, failed.error and failed.error.code) == ("failed", "DISK_ERROR")
+        assert bench.files() == {}
+        monkeypatch.undo()
+        await bench.queue.retry(download.id)
+        assert (await bench.ended(download)).status == "completed"
+        right(bench)
+
+
+def test_of_what_is_opened_again_nothing_is_hashed_yet(tmp_path: Path) -> None:
+    """It is at its beginning then, and would be written to there."""
+    part = PartFile(part_path(tmp_path, "x"))
+    part.open()
+    part.write(b"abc")
+    part.close()
+    part.open()
+    assert (part.length, part.hashed) == (3, 0)
+    part.close()
 
 
 def test_a_process_forked_meanwhile_does_not_keep_a_part_locked(tmp_path: Path) -> None:

@@ -204,6 +204,32 @@ async def test_a_pause_while_the_disk_is_slow_waits_until_nobody_touches_the_par
     assert caplog.records == []
 
 
+async def test_a_pause_while_its_log_is_closed_leaves_the_part_to_others(
+    tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing, may_close = threading.Event(), threading.Event()
+    close = piece_log.PieceLog.close
+
+    def slowly(log: piece_log.PieceLog) -> None:
+        if log._file is not None and log.count:
+            closing.set()
+            assert may_close.wait(20)
+        close(log)
+
+    monkeypatch.setattr(piece_log.PieceLog, "close", slowly)
+    async with running(tmp_path, server.place) as bench:
+        (download,) = await bench.queue.submit([item(server.put("/x", Remote(CONTENT)), **KNOWN)])
+        assert await asyncio.to_thread(closing.wait, 20)
+        pausing = asyncio.ensure_future(bench.queue.pause(download.id))
+        await asyncio.sleep(0.2)
+        may_close.set()
+        await pausing
+        (path,) = bench.parts()
+        part = PartFile(path)
+        part.open()
+        part.close()
+
+
 async def test_what_a_disk_could_not_write_is_neither_published_nor_trusted(
     tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

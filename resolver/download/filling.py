@@ -1,12 +1,15 @@
 """Filling a part file from several connections: the seam between what decides and what moves bytes.
 
 Whoever decides (``segmented``) has asked a server already, knows what is to come, and hands over a part
-file that it has closed. ``Here`` fills it in threads of this process; ``beside`` in a process of its own.
+file that is as long as the whole is to be, and closed. ``Here`` fills it in threads of this process;
+``beside`` in a process of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,17 +94,25 @@ class Here:
         sha256, failure = None, None
         try:
             await in_thread(part.open)
+            if part.length != errand.content.size:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(errand.part))
             await in_thread(piece_log.begin, errand.kept)
-            await in_thread(part.reserve, errand.content.size)
             sha256 = await crew.fill(part, pieces, piece_log)
         except Exception as error:
             failure = error
         finally:
-            await in_thread(piece_log.close)
-            await in_thread(part.close)
+            await in_thread(_close, part, piece_log)
             asyncio.get_running_loop().call_later(KEEP_SECONDS + 1, self._tools.wires.prune)
         used = frozenset(origin.url for origin in errand.origins if origin.received)
         return Outcome(pieces.done, used, sha256, failure)
 
     async def close(self) -> None:
         self._tools.wires.prune()
+
+
+def _close(part: PartFile, piece_log: PieceLog) -> None:
+    """Both, whatever comes of the one, and in one go: nobody gives way between the two. Blocks."""
+    try:
+        piece_log.close()
+    finally:
+        part.close()

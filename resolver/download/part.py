@@ -115,7 +115,8 @@ class PartFile:
         return self._file is not None
 
     def open(self) -> None:
-        """Open or create it, with the helper directories. ``length`` is then what is there already.
+        """Open or create it, with the helper directories. ``length`` is then what is there already, which is
+        not hashed yet.
 
         Raises ``UnsafeName`` where a link stands in for a helper directory, ``OSError``, and
         ``DownloadError`` (``DOWNLOADING_ELSEWHERE``, retryable) where it stays locked for five seconds.
@@ -135,6 +136,7 @@ class PartFile:
                     raise
         try:
             self._lock()
+            self._hash, self.hashed = hashlib.sha256(), 0
             self.length = os.fstat(self._descriptor).st_size
         except BaseException:
             self.close()

@@ -28,7 +28,7 @@ from .hosts import Hosts
 from .limiter import BandwidthLimiter
 from .origins import Content, Origin, changed, check_answer, locate
 from .part import PartFile
-from .piece_log import discard_log, read_log
+from .piece_log import PieceLog, discard_log, read_log
 from .pieces import Range
 from .threads import in_stoppable_thread, in_thread, settle
 from .transfer import Agreed, Filled, PartState, Plan, Watcher
@@ -158,7 +158,7 @@ class _Attempt:
     async def _ask(self, url: str) -> Filled:
         await self._wait_for(url)
         if not self._part.is_open:
-            await in_thread(_reopen, self._part, self._kept)
+            self._kept = await in_thread(_reopen, self._part, self._kept)
         offset = _front(self._kept)
         headers = {}
         wanted = self._range(offset)
@@ -345,7 +345,7 @@ class _Attempt:
             connections=transfer.connections,
             silence=transfer.silence,
         )
-        await in_thread(self._part.close)
+        await in_thread(_hand_over, self._part, content.size, self._kept)
         found = await transfer.filler.fill(
             errand, partial(locate, self._client, content, plan.name), self._watcher.advanced
         )
@@ -382,11 +382,26 @@ def _open(plan: Plan, part: PartFile) -> list[Range]:
     return kept
 
 
-def _reopen(part: PartFile, kept: list[Range]) -> None:
-    """Open the part file that a ``Filler`` gave back. Blocks."""
+def _hand_over(part: PartFile, size: int, kept: list[Range]) -> None:
+    """Close the part file for a ``Filler``, as it is to be filled: what is kept can be gone on with, also if
+    nobody ever comes to that. Raises ``OSError``. Blocks."""
+    piece_log = PieceLog(part.path, size)
+    try:
+        piece_log.begin(kept)
+        part.reserve(size)
+    finally:
+        piece_log.close()
+        part.close()
+
+
+def _reopen(part: PartFile, kept: list[Range]) -> list[Range]:
+    """Open the part file that a ``Filler`` gave back; what is kept of it. Blocks."""
     part.open()
+    if kept and part.length < kept[-1][1]:
+        kept = []  # Somebody removed it meanwhile.
     if not kept:
         _drop(part)
+    return kept
 
 
 def _log_loss(plan: Plan) -> None:

@@ -84,11 +84,10 @@ class _Worker:
         if isinstance(message, messages.SetUp):
             self._set_up(message)
         elif isinstance(message, messages.Begin):
-            task = self._tasks[message.number] = asyncio.ensure_future(
-                self._run(message.number, message.errand)
-            )
+            begun = asyncio.ensure_future(self._run(message.number, message.errand))
+            self._tasks[message.number] = begun
             # Not by itself: one that is cancelled before it has begun never runs.
-            task.add_done_callback(partial(self._ended, message.number))
+            begun.add_done_callback(partial(self._ended, message.number))
         elif isinstance(message, messages.Cancel):
             if (task := self._tasks.get(message.number)) is not None:
                 task.cancel()
