@@ -324,6 +324,21 @@ async def test_where_it_does_not_come_up_threads_do_it(
     assert [record.message for record in caplog.records if "does not start" in record.message]
 
 
+@pytest.mark.parametrize("name", ["queue", "logging"])
+async def test_it_comes_up_whatever_node_packs_put_on_the_path(
+    tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The host had loaded the standard library before."""
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / f"{name}.py").write_text("raise SystemExit('not of the standard library')")
+    monkeypatch.syspath_prepend(tmp_path / "pack")
+    async with running(tmp_path, server.place, beside_host=True) as bench:
+        download = await bench.fetch(server.put("/model.safetensors", Remote(CONTENT)), **KNOWN)
+        assert download.status == "completed", download.error
+        assert len(workers()) == 1
+        right(bench)
+
+
 async def test_a_token_is_not_shown_by_the_system(tmp_path: Path, server: FaultServer) -> None:
     """It goes through the pipe, not into arguments or environment, which others may read."""
     secret = "hf_a-very-secret-token"

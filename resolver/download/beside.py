@@ -39,10 +39,12 @@ log = logging.getLogger(__name__)
 _IDLE_SECONDS = 60.0
 _PATIENCE_SECONDS = 60.0
 _COME_SECONDS, _END_SECONDS = 30.0, 5.0
-# This very package under its very name, which is ComfyUI's choice: pickles tell of classes by name.
+# This very package under its very name, which is ComfyUI's choice: pickles tell of classes by name. The
+# standard library comes first: directories that node packs put before it may hold a ``queue.py``.
 _BOOT = """
 import sys
-name, directory, *sys.path = sys.argv[1:]
+name, directory, *paths = sys.argv[1:]
+sys.path[:] = [*filter(None, sys.path), *paths]
 import importlib.util, types
 words = name.split(".")
 for count in range(1, len(words)):
