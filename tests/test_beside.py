@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from resolver.download import beside, messages
 from resolver.download import part as part_module
 from resolver.download.part import PartFile, part_path
 from resolver.errors import DownloadError
+from resolver.priority import BESIDE_THE_HOST
 from tests.download_fixtures import Bench, item, model, running, sha256
 from tests.fault_server import FaultServer, Remote
 from tests.leaks import nothing_left_behind
@@ -111,7 +113,7 @@ async def test_bytes_move_in_one_process_which_ends_with_the_queue(
             holds = {Path(file.path).name for file in worker.open_files()}
             assert {path.name for path in bench.parts()} <= holds
             if sys.platform == "linux":
-                assert worker.nice() > psutil.Process().nice()
+                assert worker.nice() == max(BESIDE_THE_HOST, psutil.Process().nice())
             for download in both:
                 assert (await bench.ended(download)).status == "completed"
             assert set(bench.files().values()) == {CONTENT}
@@ -153,6 +155,35 @@ async def test_when_it_is_killed_the_download_goes_on_from_what_had_come(
     assert codes == {"FETCHER_LOST"}
     # What a kill may cost: bytes under way, and not yet written down.
     assert remote.served <= len(CONTENT) + 3 * MIB
+
+
+@pytest.mark.parametrize("reader", ["host", "process"])
+async def test_when_it_says_or_is_told_what_cannot_be_read_it_ends(
+    tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch, reader: str
+) -> None:
+    """As where the pack was updated under a host that still runs: else the download would wait for ever."""
+    async with running(tmp_path, server.place, beside_host=True) as bench:
+        (download,) = await bench.queue.submit([item(server.put("/model.safetensors", slow()), **KNOWN)])
+        await bench.under_way(download, 6 * MIB)
+        (process,) = workers()
+        if reader == "process":
+            bench.queue._filler._worker.tell(Unreadable())  # type: ignore[attr-defined]
+        else:
+            with monkeypatch.context() as patch:
+                patch.setattr(messages._Unpickler, "load", unreadable)
+                await gone(process)
+        assert (await bench.ended(download)).status == "completed"
+        assert process not in workers()
+        right(bench)
+
+
+class Unreadable:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return operator.truediv, (1, 0)
+
+
+def unreadable(reader: Any) -> object:
+    raise AttributeError("no such class")
 
 
 async def test_when_it_is_killed_again_and_again_it_is_said(tmp_path: Path, server: FaultServer) -> None:

@@ -8,6 +8,7 @@ environment.
 from __future__ import annotations
 
 import io
+import logging
 import pickle
 import ssl
 import struct
@@ -18,10 +19,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import IO, Any
 
+from ..logs import where
 from .filling import Errand, Outcome
 from .hosts import Rests
 from .origins import Place
 from .retries import RetryPolicy
+
+log = logging.getLogger(__name__)
 
 _LENGTH = struct.Struct("<I")
 _TLS = "tls"
@@ -164,14 +168,19 @@ class Pen:
 
 
 def read_messages(stream: IO[bytes]) -> Iterator[object]:
-    """Messages until the other side has gone. Blocks."""
-    with suppress(OSError, EOFError, ValueError):
+    """Messages until the other side has gone, or says what cannot be understood. Blocks."""
+    with suppress(OSError, ValueError):
         while len(head := stream.read(_LENGTH.size)) == _LENGTH.size:
             (length,) = _LENGTH.unpack(head)
             body = stream.read(length)
             if len(body) < length:
                 return
-            yield _Unpickler(io.BytesIO(body)).load()
+            try:
+                message = _Unpickler(io.BytesIO(body)).load()
+            except Exception as error:
+                log.error("A message cannot be read by an unforeseen %s at\n%s", type(error), where(error))
+                return
+            yield message
 
 
 class _Pickler(pickle.Pickler):
