@@ -321,6 +321,23 @@ async def test_a_limit_set_meanwhile_counts_there(tmp_path: Path, server: FaultS
         right(bench)
 
 
+async def test_a_limit_set_while_it_starts_counts_there(
+    tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = beside._Worker.start
+    async with running(tmp_path, server.place, beside_host=True) as bench:
+
+        def start_and_limit(worker: beside._Worker) -> None:
+            start(worker)
+            bench.queue.set_bandwidth_limit(100_000)
+
+        monkeypatch.setattr(beside._Worker, "start", start_and_limit)
+        (download,) = await bench.queue.submit([item(server.put("/model.safetensors", slow()), **KNOWN)])
+        limiter = bench.queue._limiter
+        await asyncio.wait_for(_until(lambda: limiter._booked_until > time.monotonic() + 1), 10)
+        await bench.queue.cancel(download.id)
+
+
 async def _until(condition: Any) -> None:
     while not condition():  # noqa: ASYNC110  # What is waited for happens in a thread.
         await asyncio.sleep(0.01)
@@ -461,17 +478,6 @@ async def test_a_part_that_is_removed_while_nobody_has_it_open_is_not_made_up(
         await bench.queue.retry(download.id)
         assert (await bench.ended(download)).status == "completed"
         right(bench)
-
-
-def test_of_what_is_opened_again_nothing_is_hashed_yet(tmp_path: Path) -> None:
-    """It is at its beginning then, and would be written to there."""
-    part = PartFile(part_path(tmp_path, "x"))
-    part.open()
-    part.write(b"abc")
-    part.close()
-    part.open()
-    assert (part.length, part.hashed) == (3, 0)
-    part.close()
 
 
 def test_a_process_forked_meanwhile_does_not_keep_a_part_locked(tmp_path: Path) -> None:

@@ -230,3 +230,14 @@ def test_space_that_cannot_be_set_aside_is_not_written_to_instead(
     file.close()
     assert found.st_size == 64 << 20
     assert found.st_blocks * 512 < 1 << 20
+
+
+def test_of_what_is_opened_again_nothing_is_hashed_yet(tmp_path: Path) -> None:
+    """It is at its beginning then, and would be written to there."""
+    part = PartFile(part_path(tmp_path, "x"))
+    part.open()
+    part.write(b"abc")
+    part.close()
+    part.open()
+    assert (part.length, part.hashed) == (3, 0)
+    part.close()

@@ -107,6 +107,8 @@ class Beside:
                 finally:
                     if worker.is_here:  # also if it is not waited for any more
                         self._worker = worker
+                        # It may have been set anew since the process was told.
+                        worker.tell(messages.Rate(self._tools.limiter.rate))
         return self._worker if self._can_hire else None
 
 

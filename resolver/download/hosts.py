@@ -80,5 +80,5 @@ class Hosts:
         return max(0.0, self._rests.get(host, 0.0) - time.monotonic())
 
     def rests(self) -> Rests:
-        """All that are left alone just now."""
-        return {host: rest for host in self._rests if (rest := self.rest(host))}
+        """All that are left alone just now. From any thread."""
+        return {host: rest for host in list(self._rests) if (rest := self.rest(host))}
