@@ -56,6 +56,9 @@ from .workflow.read import read_workflow
 
 log = logging.getLogger(__name__)
 
+CLOSE_SECONDS = 30.0
+"""For how long ``Resolver.close`` waits for what is under way."""
+
 
 class Resolver:
     """The program. ``start`` it before use and ``close`` it at the end.
@@ -130,7 +133,7 @@ class Resolver:
         """Leave everything in a state that a later process can take up, and stop the engine."""
         self.hashing.close()
         try:
-            self.engine.submit(self._stop()).result(timeout=30)
+            self.engine.submit(self._stop()).result(timeout=CLOSE_SECONDS)
         finally:
             self.engine.stop()
             self.store.close()

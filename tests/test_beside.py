@@ -16,10 +16,9 @@ from typing import Any
 import psutil
 import pytest
 
+from resolver.app import CLOSE_SECONDS
 from resolver.download import beside, messages
-from resolver.download import part as part_module
 from resolver.download.part import PartFile, part_path
-from resolver.errors import DownloadError
 from resolver.priority import BESIDE_THE_HOST
 from tests.download_fixtures import Bench, item, model, running, sha256
 from tests.fault_server import FaultServer, Remote
@@ -263,6 +262,24 @@ async def test_what_is_paused_or_cancelled_is_not_written_to_any_more(
         right(bench)
 
 
+async def test_one_that_does_not_stop_is_killed(
+    tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the program, which ends, has waited long enough."""
+    assert beside._PATIENCE_SECONDS + beside._END_SECONDS < CLOSE_SECONDS
+    monkeypatch.setattr(beside, "_PATIENCE_SECONDS", 0.5)
+    async with running(tmp_path, server.place, beside_host=True) as bench:
+        (download,) = await bench.queue.submit([item(server.put("/model.safetensors", slow()), **KNOWN)])
+        await bench.under_way(download, 6 * MIB)
+        (worker,) = workers()
+        worker.suspend()
+        paused = await asyncio.wait_for(bench.queue.pause(download.id), 10)
+        assert (paused.status, workers()) == ("paused", [])
+        await bench.queue.resume(download.id)
+        assert (await bench.ended(download)).status == "completed"
+        right(bench)
+
+
 @pytest.mark.parametrize("is_there", [False, True])
 async def test_what_is_paused_as_it_begins_is_not_waited_for(
     tmp_path: Path, server: FaultServer, begun: asyncio.Event, is_there: bool
@@ -434,22 +451,6 @@ asyncio.run(main())
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert (ran.stdout, ran.stderr) == ("came and went\n", "")
-
-
-def test_a_part_that_is_open_elsewhere_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(part_module, "_LOCK_TRIES", 3)
-    path = part_path(tmp_path, "x")
-    first, second = PartFile(path), PartFile(path)
-    first.open()
-    first.write(b"abc")
-    with pytest.raises(DownloadError) as raised:
-        second.open()
-    assert (raised.value.code, raised.value.retryable) == ("DOWNLOADING_ELSEWHERE", True)
-    assert not second.is_open
-    first.close()
-    second.open()
-    assert second.length == 3
-    second.close()
 
 
 async def test_a_part_that_is_removed_while_nobody_has_it_open_is_not_made_up(

@@ -16,7 +16,7 @@ from resolver.download import publish as module
 from resolver.download.part import PartFile, discard_part, part_path
 from resolver.download.publish import publish
 from resolver.download.threads import StopSign
-from resolver.errors import UnsafeName
+from resolver.errors import DownloadError, UnsafeName
 from resolver.names import Inside, ModelName, resolve_inside
 from tests.download_fixtures import sha256
 
@@ -241,3 +241,19 @@ def test_of_what_is_opened_again_nothing_is_hashed_yet(tmp_path: Path) -> None:
     part.open()
     assert (part.length, part.hashed) == (3, 0)
     part.close()
+
+
+def test_a_part_that_is_open_elsewhere_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(part_module, "_LOCK_TRIES", 3)
+    path = part_path(tmp_path, "x")
+    first, second = PartFile(path), PartFile(path)
+    first.open()
+    first.write(b"abc")
+    with pytest.raises(DownloadError) as raised:
+        second.open()
+    assert (raised.value.code, raised.value.retryable) == ("DOWNLOADING_ELSEWHERE", True)
+    assert not second.is_open
+    first.close()
+    second.open()
+    assert second.length == 3
+    second.close()

@@ -37,7 +37,8 @@ from .threads import in_thread, settle
 log = logging.getLogger(__name__)
 
 _IDLE_SECONDS = 60.0
-_PATIENCE_SECONDS = 60.0
+# Whoever waits for one that is to stop waits no longer than half a minute (``app.Resolver.close``).
+_PATIENCE_SECONDS = 20.0
 _COME_SECONDS, _END_SECONDS = 30.0, 5.0
 # This very package under its very name, which is ComfyUI's choice: pickles tell of classes by name. The
 # standard library comes first: directories that node packs put before it may hold a ``queue.py``.
