@@ -98,7 +98,7 @@ def test_the_page_of_a_file_is_taken_for_the_file(page: Page, server: Server, re
     page.goto(server.url)
     choose(page, one_loader("nobody-has-it.safetensors"))
     mine = row(page, "loras/nobody-has-it.safetensors")
-    expect(mine).to_have_attribute("data-state", "not_found", timeout=SLOW)
+    expect(mine).to_have_attribute("data-state", "not_found")
     site = f"https://huggingface.co/{repository}"
     mine.locator("[data-testid='model-resolver-url']").fill(f"{site}/blob/main/x.safetensors")
     page.keyboard.press("Enter")

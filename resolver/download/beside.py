@@ -15,9 +15,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context, copy_context
@@ -40,6 +42,8 @@ _IDLE_SECONDS = 60.0
 # Whoever waits for one that is to stop waits no longer than half a minute (``app.Resolver.close``).
 _PATIENCE_SECONDS = 20.0
 _COME_SECONDS, _END_SECONDS = 30.0, 5.0
+# It says every second that it is there.
+_SILENT_SECONDS, _LOOK_SECONDS = 60.0, 5.0
 # This very package under its very name, which is ComfyUI's choice: pickles tell of classes by name. The
 # standard library comes first: directories that node packs put before it may hold a ``queue.py``.
 _BOOT = """
@@ -137,6 +141,8 @@ class _Worker:
         self._pending: dict[int, _Pending] = {}
         self._is_ready = False
         self.is_here = False
+        self._heard = 0.0
+        self._post: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._gone = asyncio.Event()
         self._leaving: asyncio.TimerHandle | None = None
 
@@ -154,7 +160,14 @@ class _Worker:
             creationflags=flags,
         )
         assert self._process.stdin is not None
-        self._pen = messages.Pen(self._process.stdin)
+        self._heard = time.monotonic()
+        self._sender = threading.Thread(
+            target=self._send,
+            args=(messages.Pen(self._process.stdin),),
+            name="model-resolver to beside",
+            daemon=True,
+        )
+        self._sender.start()
         hosts, limiter = self._tools.hosts, self._tools.limiter
         self.tell(
             messages.SetUp(
@@ -166,7 +179,13 @@ class _Worker:
         self._later(self._expect)
 
     def tell(self, message: object) -> None:
-        self._pen.write(message)
+        self._post.put(message)
+
+    def _send(self, pen: messages.Pen) -> None:
+        """Runs in a thread: a pipe holds some kilobytes, and nobody reads it before the process is up."""
+        while (message := self._post.get()) is not None:
+            pen.write(message)
+        pen.close()
 
     async def fill(self, errand: Errand, locate: Locate, on_progress: OnProgress) -> Outcome:
         """As ``Filler.fill``. Raises ``_NeverCame``."""
@@ -189,16 +208,14 @@ class _Worker:
         if not self._is_ready:
             raise _NeverCame
         kept = await in_thread(read_log, errand.part, errand.content.size)
-        return Outcome(
-            kept or [],
-            frozenset(),
-            error=DownloadError(
-                f"The process that fetches files has ended ({self._process.returncode}). What had arrived is "
-                "kept.",
-                code="FETCHER_LOST",
-                retryable=True,
-            ),
+        code = self._process.returncode
+        how = "failed; see the log" if code is None else f"has ended ({code})"
+        error = DownloadError(
+            f"The process that fetches files {how}. What had arrived is kept.",
+            code="FETCHER_LOST",
+            retryable=True,
         )
+        return Outcome(kept or [], frozenset(), error=error)
 
     async def close(self) -> None:
         self._leave()
@@ -208,14 +225,18 @@ class _Worker:
         await gone
 
     def _expect(self) -> None:
-        """End it if it does not come up, and if nobody has anything for it to do."""
-
-        def look() -> None:
-            if not self._is_ready:
-                self._process.kill()
-
-        self._loop.call_later(_COME_SECONDS, look)
+        """End it if it does not come up or falls silent, and if nobody has anything for it to do."""
+        self._look()
         self._stand_by()
+
+    def _look(self) -> None:
+        if not self.is_here:
+            return
+        if time.monotonic() - self._heard > (_SILENT_SECONDS if self._is_ready else _COME_SECONDS):
+            log.warning("The process that fetches files does not answer; it is killed")
+            self._process.kill()
+        else:
+            self._loop.call_later(_LOOK_SECONDS, self._look)
 
     def _stand_by(self) -> None:
         """Leave in a while, unless there is something to do by then."""
@@ -232,7 +253,7 @@ class _Worker:
         if self._leaving is not None:
             self._leaving.cancel()
         self.tell(messages.Leave())
-        self._pen.close()
+        self.tell(None)
 
     def _cancel(self, number: int) -> None:
         self.tell(messages.Cancel(number))
@@ -252,17 +273,19 @@ class _Worker:
         assert process.stdout is not None
         with process.stdout as stream:
             for message in messages.read_messages(stream):
+                self._heard = time.monotonic()
                 if isinstance(message, messages.Book):
                     seconds = self._tools.limiter.book(message.amount)
                     self.tell(messages.Booked(message.ticket, seconds))
                 else:
                     self._later(self._take, message)
-        self._pen.close()
+        self.tell(None)
         try:
             process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        self._sender.join()
         self._later(self._end)
 
     def _later(self, call: Callable[..., None], *args: object) -> None:

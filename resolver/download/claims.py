@@ -19,11 +19,18 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ..errors import DownloadError
 from .part import discard_part, make_helper_directories, remove_helper_directories
 
 log = logging.getLogger(__name__)
 
 _TRIES = 100
+
+ELSEWHERE = DownloadError(
+    "Another process downloads this file to the same place. This download waits for it.",
+    code="DOWNLOADING_ELSEWHERE",
+)
+"""Why a download stays queued whose destination another process has claimed."""
 
 
 class Claim:

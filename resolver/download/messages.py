@@ -97,6 +97,11 @@ class Ready:
 
 
 @dataclass(frozen=True)
+class Alive:
+    """It still runs. Comes every second."""
+
+
+@dataclass(frozen=True)
 class Progress:
     number: int
     received: int

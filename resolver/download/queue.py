@@ -26,7 +26,7 @@ from ..settings import Settings
 from ..store import DownloadRow, DuplicateDestination, Store
 from . import orphans
 from .beside import Beside
-from .claims import Claim
+from .claims import ELSEWHERE, Claim
 from .copies import KnownFiles, LocalFirst
 from .crew import Tools
 from .filling import Filler, Here
@@ -390,8 +390,8 @@ class DownloadQueue:
                 await in_thread(claim.release)
         job.settling = True
         self._start_later(job, _LOOK_AGAIN_SECONDS)
-        if job.row.error_code != _ELSEWHERE.code:
-            await self._journal.move(job, "queued", _ELSEWHERE)
+        if job.row.error_code != ELSEWHERE.code:
+            await self._journal.move(job, "queued", ELSEWHERE)
         return False
 
     def _start_later(self, job: Job, seconds: float) -> None:
@@ -401,6 +401,10 @@ class DownloadQueue:
 
     async def _after_failure(self, job: Job, error: ResolverError, *, progress: bool) -> None:
         job.settling = True
+        if error.code == ELSEWHERE.code:  # A process that is on its way out has not let go of the part yet.
+            self._start_later(job, _LOOK_AGAIN_SECONDS)
+            await self._journal.move(job, "queued", error)
+            return
         job.failures = 1 if progress else job.failures + 1
         retry = error if isinstance(error, DownloadError) and error.retryable else None
         if retry and job.failures < self._retry_policy.attempts:
@@ -493,9 +497,3 @@ class DownloadQueue:
     def _show(self, row: DownloadRow) -> Download:
         job = self._jobs.get(row.id) or self._journal.late(row.id)
         return as_download(row) if job is None else as_download(job.row, job.meter)
-
-
-_ELSEWHERE = DownloadError(
-    "Another process downloads this file to the same place. This download waits for it.",
-    code="DOWNLOADING_ELSEWHERE",
-)

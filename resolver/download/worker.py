@@ -64,9 +64,10 @@ class _Worker:
         await loop.create_future()
 
     def _look_for(self, parent: int, loop: asyncio.AbstractEventLoop) -> None:
-        """Where the host has forked, the pipe stays open when it ends."""
+        """Each side looks whether the other is there: the pipe stays open where the host has forked."""
         if os.getppid() != parent:
             os._exit(1)
+        self._pen.write(messages.Alive())
         loop.call_later(_LOOK_SECONDS, self._look_for, parent, loop)
 
     def _listen(self, inbox: IO[bytes], loop: asyncio.AbstractEventLoop) -> None:
