@@ -25,7 +25,11 @@ def lower_priority(niceness: int) -> None:
 
 
 def lower_priority_of_process(niceness: int) -> None:
-    """The same for a process whose only thread is this one yet. On Windows, whoever starts it says so."""
+    """Let this process, whose only thread is this one yet, yield that much more than the one that started it.
+
+    On Windows, whoever starts it says so.
+    """
     if sys.platform != "win32":
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, 0, max(niceness, os.getpriority(os.PRIO_PROCESS, 0)))
+            inherited = os.getpriority(os.PRIO_PROCESS, 0)
+            os.setpriority(os.PRIO_PROCESS, 0, min(BACKGROUND, inherited + niceness))

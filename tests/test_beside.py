@@ -20,7 +20,7 @@ from resolver.download import beside, messages
 from resolver.download import part as part_module
 from resolver.download import queue as queue_module
 from resolver.download.part import PartFile, part_path
-from resolver.priority import BESIDE_THE_HOST
+from resolver.priority import BACKGROUND, BESIDE_THE_HOST
 from tests.beside_fixtures import CONTENT, KNOWN, MIB, NAME, gone, right, slow, until, workers
 from tests.download_fixtures import item, running
 from tests.fault_server import FaultServer, Remote
@@ -68,7 +68,7 @@ async def test_bytes_move_in_one_process_which_ends_with_the_queue(
             holds = {Path(file.path).name for file in worker.open_files()}
             assert {path.name for path in bench.parts()} <= holds
             if sys.platform == "linux":
-                assert worker.nice() == max(BESIDE_THE_HOST, psutil.Process().nice())
+                assert worker.nice() == min(BACKGROUND, psutil.Process().nice() + BESIDE_THE_HOST)
             for download in both:
                 assert (await bench.ended(download)).status == "completed"
             assert set(bench.files().values()) == {CONTENT}
