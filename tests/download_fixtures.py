@@ -88,7 +88,7 @@ class Bench:
                     return now
                 await self._changed.wait()
 
-        return await asyncio.wait_for(wait(), 20)
+        return await asyncio.wait_for(wait(), 60)
 
     async def ended(self, download: Download) -> Download:
         return await self.until(lambda now: now.status in ENDED, download.id)

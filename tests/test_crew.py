@@ -178,7 +178,7 @@ class SlowSync:
         monkeypatch.setattr(PartFile, "sync", lambda part: self(part))
 
     def __call__(self, part: PartFile) -> None:
-        assert self.may_end.wait(20)
+        assert self.may_end.wait(60)
         if self._error is not None:
             raise self._error
         self._real(part)
