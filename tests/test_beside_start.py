@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import subprocess
 import sys
 import time
@@ -12,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from resolver.download import beside, messages
+from resolver.download import worker as worker_module
+from resolver.download.retries import RetryPolicy
 from tests.beside_fixtures import CONTENT, KNOWN, MIB, right, slow, until, workers
 from tests.download_fixtures import item, running
-from tests.fault_server import FaultServer, Remote
+from tests.fault_server import Exchange, FaultServer, Remote, answers
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -191,3 +194,31 @@ asyncio.run(main())
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert (ran.stdout, ran.stderr) == ("came and went\n", "")
+
+
+def test_what_hosts_asked_of_this_process_counts_there() -> None:
+    """Told at the start, and later; and what they ask of that one is told back."""
+    back = io.BytesIO()
+    there = worker_module._Worker(messages.Pen(back))
+    there._take(messages.SetUp(8, 10.0, {"a.example": 30.0}, RetryPolicy(), None))
+    there._take(messages.Rest("b.example", 20.0))
+    assert set(there._hosts.rests()) == {"a.example", "b.example"}
+    assert 29 < there._hosts.rest("a.example") <= 30
+    there._take(messages.Rest("a.example", 0.0))
+    there._hosts.failed("c.example", 40.0)
+    assert set(there._hosts.rests()) == {"b.example", "c.example"}
+    told = list(messages.read_messages(io.BytesIO(back.getvalue())))
+    assert told == [messages.Ready(), messages.Rest("c.example", 40.0)]
+
+
+async def test_what_a_host_asks_of_that_process_counts_here(tmp_path: Path, server: FaultServer) -> None:
+    honest, refusing = Remote(CONTENT), answers(429, {"Retry-After": "30"})
+
+    async def act(exchange: Exchange) -> None:
+        await (refusing if workers() else honest)(exchange)
+
+    async with running(tmp_path, server.place, beside_host=True) as bench:
+        (download,) = await bench.queue.submit([item(server.put("/model.safetensors", act), **KNOWN)])
+        hosts = bench.queue._filler._tools.hosts  # type: ignore[attr-defined]
+        await asyncio.wait_for(until(lambda: hosts.rest("127.0.0.1") > 20), 20)
+        await bench.queue.cancel(download.id)

@@ -112,8 +112,7 @@ class Beside:
                 finally:
                     if worker.is_here:  # also if it is not waited for any more
                         self._worker = worker
-                        # It may have been set anew since the process was told.
-                        worker.tell(messages.Rate(self._tools.limiter.rate))
+                        worker.set_up()
         return self._worker if self._can_hire else None
 
 
@@ -168,15 +167,15 @@ class _Worker:
             daemon=True,
         )
         self._sender.start()
-        hosts, limiter = self._tools.hosts, self._tools.limiter
-        self.tell(
-            messages.SetUp(
-                hosts.most, hosts.usual_rest, hosts.rests(), self._tools.retry_policy, limiter.rate
-            )
-        )
         threading.Thread(target=self._listen, name="model-resolver beside", daemon=True).start()
         self.is_here = True
-        self._later(self._expect)
+
+    def set_up(self) -> None:
+        """On the loop, as it begins to be told what changes: nothing is lost between the two."""
+        hosts, rate = self._tools.hosts, self._tools.limiter.rate
+        self.tell(messages.SetUp(hosts.most, hosts.usual_rest, hosts.rests(), self._tools.retry_policy, rate))
+        self._look()
+        self._stand_by()
 
     def tell(self, message: object) -> None:
         self._post.put(message)
@@ -224,12 +223,8 @@ class _Worker:
             self._process.kill()
         await gone
 
-    def _expect(self) -> None:
-        """End it if it does not come up or falls silent, and if nobody has anything for it to do."""
-        self._look()
-        self._stand_by()
-
     def _look(self) -> None:
+        """End it if it does not come up or falls silent."""
         if not self.is_here:
             return
         if time.monotonic() - self._heard > (_SILENT_SECONDS if self._is_ready else _COME_SECONDS):

@@ -96,6 +96,7 @@ class Here:
             await in_thread(part.open)
             if part.length != errand.content.size:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(errand.part))
+            # Anew, though it says what it said: who writes to it knows the checksum so far.
             await in_thread(piece_log.begin, errand.kept)
             sha256 = await crew.fill(part, pieces, piece_log)
         except Exception as error:

@@ -21,20 +21,12 @@ class Hosts:
     """
 
     def __init__(self, most: int, rest: float = 10.0) -> None:
-        self._most = most
-        self._rest = rest
+        self.most = most
+        self.usual_rest = rest
         self._open: dict[str, int] = defaultdict(int)
         self._failures: dict[str, int] = defaultdict(int)
         self._rests: dict[str, float] = {}
         self.on_rest: Callable[[str, float], None] = lambda host, seconds: None
-
-    @property
-    def most(self) -> int:
-        return self._most
-
-    @property
-    def usual_rest(self) -> float:
-        return self._rest
 
     def may_connect(self, host: str, *, first: bool) -> bool:
         """Whether one more connection may be opened. ``first``: a download's only one is never too many."""
@@ -42,7 +34,7 @@ class Hosts:
             return False
         if self._failures[host] >= _FAILURES and self._open[host]:
             return False
-        return first or self._open[host] < self._most
+        return first or self._open[host] < self.most
 
     @property
     def are_idle(self) -> bool:
@@ -66,7 +58,7 @@ class Hosts:
         """A connection failed; ``rest``: seconds the host itself asked to be left alone."""
         self._failures[host] += 1
         if self._failures[host] >= _FAILURES:
-            rest = max(rest or 0.0, self._rest)
+            rest = max(rest or 0.0, self.usual_rest)
         if rest and rest > self.rest(host):
             self._rests[host] = time.monotonic() + rest
             self.on_rest(host, rest)
@@ -80,5 +72,5 @@ class Hosts:
         return max(0.0, self._rests.get(host, 0.0) - time.monotonic())
 
     def rests(self) -> Rests:
-        """All that are left alone just now. From any thread."""
-        return {host: rest for host in list(self._rests) if (rest := self.rest(host))}
+        """All that are left alone just now."""
+        return {host: rest for host in self._rests if (rest := self.rest(host))}

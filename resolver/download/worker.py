@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import threading
+from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
@@ -93,7 +94,7 @@ class _Worker:
             if (task := self._tasks.get(message.number)) is not None:
                 task.cancel()
         elif isinstance(message, messages.Located):
-            located = self._locating.pop((message.number, message.url), None)
+            located = self._locating.get((message.number, message.url))
             if located is not None and not located.done():
                 if message.place is not None:
                     located.set_result(message.place)
@@ -127,7 +128,10 @@ class _Worker:
             located: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
             self._locating[number, url] = located
             self._pen.write(messages.Locate(number, url))
-            return await located
+            try:
+                return await located
+            finally:
+                del self._locating[number, url]
 
         try:
             return _portable(await self._here.fill(errand, locate, progress))
@@ -157,28 +161,19 @@ class _SharedLimiter(BandwidthLimiter):
         super().__init__(rate)
         self._pen = pen
         self._tickets = itertools.count()
-        self._waiting: dict[int, _Booking] = {}
+        self._waiting: dict[int, Future[float]] = {}
 
     def book(self, amount: int) -> float:
         if self.rate is None:
             return 0.0
-        booking = _Booking()
+        booking: Future[float] = Future()
         ticket = next(self._tickets)
         self._waiting[ticket] = booking
         self._pen.write(messages.Book(ticket, amount))
-        booking.is_made.wait()
-        return booking.seconds
+        return booking.result()
 
     def booked(self, answer: messages.Booked) -> None:
-        booking = self._waiting.pop(answer.ticket)
-        booking.seconds = answer.seconds
-        booking.is_made.set()
-
-
-class _Booking:
-    def __init__(self) -> None:
-        self.is_made = threading.Event()
-        self.seconds = 0.0
+        self._waiting.pop(answer.ticket).set_result(answer.seconds)
 
 
 class _Forwarding(logging.Handler):
